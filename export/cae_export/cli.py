@@ -162,7 +162,8 @@ def command(
     """Export MODEL.pt as one ONNX file, and prove that it equals the trained network.
 
     Exit codes: 0 written, or --check found no difference; 1 refused (nothing is written), or memory, disk space or open
-    files ran out; 2 wrong usage; 130 interrupted (Ctrl-C); 143 terminated (SIGTERM).
+    files ran out; 2 wrong usage; 130 interrupted (Ctrl-C); 143 terminated (SIGTERM); 129 terminal
+    closed (SIGHUP).
     """
     log_to_stderr(verbose)
     given = given_on_command_line(ctx)

@@ -51,7 +51,7 @@ def importing_extra(name: str, extra: str, wrong_usage: type[Exception]) -> Iter
 
 @contextmanager
 def ended_in_order(name: str) -> Iterator[None]:
-    """A block that Ctrl-C or SIGTERM ends in order, so that no temporary file is left, with a line and its exit code.
+    """A block that a signal ends in order, so that no temporary file is left, with a line and its exit code.
 
     Args:
         name: the command's name.

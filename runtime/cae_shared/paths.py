@@ -1,10 +1,18 @@
-"""Checks paths that Python users pass in."""
+"""Checks paths that users pass in."""
 
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+_SPECIAL: Final = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def checked_path(
@@ -25,3 +33,14 @@ def checked_path(
     if not text:
         raise empty(f"{name} is empty: it must be {wanted}")
     return Path(text)
+
+
+def special_kind(mode: int) -> str:
+    """Return what is neither a file nor a folder, such as `a device`; empty for files and folders.
+
+    Args:
+        mode: as `os.stat` returns it.
+    """
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return ""
+    return _SPECIAL.get(stat.S_IFMT(mode), "something else")

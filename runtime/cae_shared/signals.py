@@ -1,8 +1,9 @@
-"""Signal handling: Ctrl-C (SIGINT) and SIGTERM end a command with exit code 130 or 143, without a traceback.
+"""Signal handling: SIGINT (Ctrl-C), SIGTERM and SIGHUP end a command with exit code 130, 143 or 129, and no traceback.
 
-The first signal ends a command at once. Where the command has asked for it, to finish its current work, the signal
-raises KeyboardInterrupt instead; `exit_code` then says which signal it was. In an import or a finalizer this exception
-would be lost, so it is raised again shortly after. The second signal ends the command within a second in any case.
+The first signal ends a command at once, or within a second where the main thread is in native code. Where the command
+has asked for it, to finish its current work, the signal raises KeyboardInterrupt instead; `exit_code` then says which
+signal it was. In an import or a finalizer this exception would be lost, so it is raised again shortly after. The second
+signal ends the command within a second in any case.
 """
 
 from __future__ import annotations
@@ -14,7 +15,12 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-_HEEDED = (signal.SIGINT, signal.SIGTERM)
+if sys.platform == "win32":
+    _HANGUP = 0  # it has none
+    _HEEDED = (signal.SIGINT, signal.SIGTERM)
+else:
+    _HANGUP = int(signal.SIGHUP)  # the terminal was closed
+    _HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GRACE = 1.0  # seconds until the end after the second signal; `timeout` sends two at once
 _AGAIN = 0  # what is written into the pipe of signals to raise one again
 _PAUSE = 0.02  # seconds until a signal is raised again
@@ -75,7 +81,7 @@ def listen_again() -> None:
 
 
 class interruptible:  # noqa: N801 - used like a function
-    """A block in which the first signal, Ctrl-C or SIGTERM, raises KeyboardInterrupt."""
+    """A block in which the first signal, Ctrl-C, SIGTERM or SIGHUP, raises KeyboardInterrupt."""
 
     def __enter__(self) -> None:
         _State.raising += 1
@@ -85,7 +91,7 @@ class interruptible:  # noqa: N801 - used like a function
 
 
 def exit_code() -> int:
-    """Return the exit code of a command that a signal interrupted: 143 after SIGTERM, otherwise 130."""
+    """Return the exit code of a command that a signal interrupted: 143 after SIGTERM, 129 after SIGHUP, else 130."""
     return 128 + (_State.first or signal.SIGINT)
 
 
@@ -142,6 +148,8 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     if _State.first and not _State.owed:
         return  # the work is already ending; `_watch` counts
     _State.first = _State.first or number
+    if number == _HANGUP:
+        _leave_terminal()
     if not _State.raising:
         _end()
     if _is_importing(frame):  # C extensions turn exceptions during their import into ImportError
@@ -179,14 +187,40 @@ def _watch(reader: int) -> None:
                 time.sleep(_PAUSE)
                 came -= 1  # it comes through the pipe, too
                 _signal_main_thread(_State.first)
-            elif number in _HEEDED:
+            elif number in _HEEDED and not (number == _HANGUP and came):  # shell and kernel may both send SIGHUP
                 came += 1
                 _State.count = came
                 first = _State.first or number
+                if came == 1 and not _State.first:
+                    _thread.start_new_thread(_end_if_unheard, (first,))
         if came > 1:
             time.sleep(_GRACE)
             _State.first = first
             _end()
+
+
+def _end_if_unheard(first: int) -> None:
+    """End the process if the main thread stays in native code, so that `_on_signal` is not called."""
+    import time
+
+    time.sleep(_GRACE)
+    if not _State.first and not _State.raising:
+        _State.first = first
+        _end()
+
+
+def _leave_terminal() -> None:
+    """Write to nowhere what would go to a terminal that was closed, where every write fails."""
+    import stat
+
+    for number in (1, 2):
+        try:
+            if stat.S_ISCHR(os.fstat(number).st_mode) and not os.isatty(number):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+        except OSError:  # it is closed, or no file can be opened
+            continue
 
 
 def _signal_main_thread(number: int) -> None:
@@ -257,4 +291,9 @@ def _leave_to_parent() -> None:
     sys.unraisablehook = sys.__unraisablehook__
     for number in _HEEDED:
         if signal.getsignal(number) is _on_signal:
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+            usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, _on_hangup_of_child if number == _HANGUP else usual)
+
+
+def _on_hangup_of_child(_number: int, _frame: FrameType | None) -> None:
+    """Stay: the child ends with its parent, for which an earlier end would look like a failure."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -15,6 +16,7 @@ _ENDING = ".partial"
 _DIGITS = 16
 _OLD = 7 * 86400.0  # seconds after which a file that nobody has written to belongs to a process that was killed
 _YOUNG = 3600.0  # seconds
+_NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})  # of file systems that cannot
 _locks: dict[str, int] = {}  # of the temporary folders of this process
 _swept: set[tuple[Path, str]] = set()
 
@@ -98,9 +100,30 @@ def whole_file(path: Path, suffix: str = "") -> Iterator[Path]:
     temporary = temporary_beside(path, suffix)
     try:
         yield temporary
-        temporary.replace(path)
+        rename(temporary, path)
     finally:
         discard(temporary)
+
+
+def rename(temporary: Path, path: Path) -> None:
+    """Give a temporary file its name, once its content is on the disk: after a power cut it is whole or not there.
+
+    Args:
+        temporary: the complete file, closed.
+        path: the name; a file that has it is replaced.
+
+    Raises:
+        OSError: the content cannot be written to the disk, or the file cannot take its name.
+    """
+    descriptor = os.open(temporary, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    except OSError as e:
+        if e.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
+    temporary.replace(path)
 
 
 @contextmanager

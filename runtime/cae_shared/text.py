@@ -10,10 +10,22 @@ from typing import Any, Final
 
 HIDDEN: Final = "***"  # what is shown in place of passwords
 
-# Up to the last @, since a password may contain others, and quotes. One slash: a path that was made of an address.
-_USER: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2})\S*@")
+# Up to the last @, since a password may contain others, quotes, and within one pair of quotes spaces. One slash: a path
+# that was made of an address.
+_USER: Final = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2})(?:\S*|[^\s:@/'\"]+:(?!\d*(?:[/\s]|$))(?:(?!://)[^'\"\n])*)@"
+)
+# The same without a colon or without the whole scheme. `a:b@c.png` and `C:/a@b/c.png` are names of files.
+_MISTYPED: Final = re.compile(r"(?<![\w./-])((?:https?|rtsps?|rtmps?|srt|udp|ftp|s3|gs|az)/{1,2})[^\s/:@]*:\S*@")
+_BARE_USER: Final = re.compile(
+    r"(?<![\w./\\:@-])[^\s:@/\\'\"]+:(?![/\\])[^\s@/]+@(?=(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::\d+|/))"
+)
 _VALUE: Final = re.compile(r"([?&][^=&\s'\"]*=)[^&\s'\"]+")
-_BARE_QUERY: Final = re.compile(r"((?:https?|rtsps?|rtmp)://[^\s'\"?]*\?)[^\s'\"=]+(?![^\s'\"])", re.IGNORECASE)
+_IN_ADDRESS: Final = re.compile(r"(://[^\s'\"#;]*[#;][^=&#;\s'\"]*=)[^&#;\s'\"]+")  # the first; names tell others
+_NAMED: Final = re.compile(
+    r"([#;&](?:[\w-]*(?:token|passw(?:or)?d|pwd|secret|signature|apikey)|sig|key|auth)=)[^&#;\s'\"]+", re.IGNORECASE
+)
+_BARE_QUERY: Final = re.compile(r"((?:https?|rtsps?|rtmp)://[^\s'\"?]*\?)[^\s'\"=]+=*(?![^\s'\"])", re.IGNORECASE)
 
 _LEADING: Final = re.compile(r"([a-z_0-9]+)(?= is |: | ')")
 _QUOTED: Final = r"""(?<!\w)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
@@ -78,9 +90,12 @@ def shell_word(path: str | os.PathLike[str]) -> str:
 
 def masked(text: str) -> str:
     """Return a text with the passwords and signatures of its addresses replaced by `***`."""
-    return masked_values(_BARE_QUERY.sub(rf"\1{HIDDEN}", _USER.sub(rf"\1{HIDDEN}@", text)))
+    for pattern in (_USER, _MISTYPED):
+        text = pattern.sub(rf"\1{HIDDEN}@", text)
+    return masked_values(_BARE_QUERY.sub(rf"\1{HIDDEN}", _BARE_USER.sub(f"{HIDDEN}@", text)))
 
 
 def masked_values(text: str) -> str:
     """Return a text with the values of queries, such as `?token=...`, replaced by `***`."""
-    return _VALUE.sub(rf"\1{HIDDEN}", text)
+    text = _VALUE.sub(rf"\1{HIDDEN}", text)
+    return _NAMED.sub(rf"\1{HIDDEN}", _IN_ADDRESS.sub(rf"\1{HIDDEN}", text))

@@ -288,7 +288,7 @@ def run(
 
     Exit codes: 0 all done; 1 some file failed, --doctor found a problem, or memory, disk space or open files ran out;
     2 wrong usage or unusable model; 3 provider, camera, display or cluster unavailable; 4 an anomaly, with
-    --fail-on-anomaly; 130 interrupted (Ctrl-C); 143 terminated (SIGTERM).
+    --fail-on-anomaly; 130 interrupted (Ctrl-C); 143 terminated (SIGTERM); 129 terminal closed (SIGHUP).
     """
     typed = {name: value for name, value in locals().items() if name not in ("ctx", "_version")}
     perform(Options(_given(ctx), **typed))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cae_runtime.arguments import THREADS_MAX
 from cae_runtime.errors import UsageError
 from cae_runtime.io.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, VideoCoding, known_suffix
 from cae_runtime.jobs.restore.options import RestoreOptions
@@ -116,7 +117,7 @@ class Options:
         Raises:
             UsageError: there is such a value.
         """
-        _check_range("threads", self.threads, 1)
+        _check_range("threads", self.threads, 1, THREADS_MAX)
         _check_range("batch", self.batch, 1)
         _check_range("overlap", self.overlap, 0)
         _check_range("strength", self.strength, 0, 1)

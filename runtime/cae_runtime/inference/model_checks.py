@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from cae_runtime.errors import ModelError, ProviderError
 from cae_runtime.inference import onnx_backend as engine
-from cae_runtime.inference.model_files import TRAINED_SUFFIXES, how_to_export
 from cae_runtime.inference.model_spec import SCHEMA_KEY, WHOLE_FRAME, ModelSpec
 
 CODE_MAX: Final = 2**20
@@ -22,30 +21,7 @@ _PATCHES, _CODES, _SCORES = "patches", "codes", "scores"
 # What the graph takes and gives, by task.
 _TAKES: Final = {"generate": _CODES}
 _GIVES: Final = {"encode": _CODES, "anomaly": _SCORES}
-# Parts of an ONNX file (onnx.proto3) that lead to tensors: their fields, by number, and what those are.
-_PARTS: Final[dict[str, dict[int, str]]] = {
-    "model": {7: "graph", 25: "function"},
-    "function": {7: "node"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
-    "sparse": {1: "tensor"},
-}
-_OPERATOR: Final = 4  # field of a node
-# Operators that repeat a graph any number of times: an untrusted file might never finish.
-_UNBOUNDED: Final = frozenset({b"Loop", b"Scan", b"BeamSearch", b"WhisperBeamSearch", b"GreedySearch", b"Sampling"})
-_DATA_TYPE, _FLOAT_DATA, _INT32_DATA, _NAME, _RAW_DATA, _DOUBLE_DATA = 2, 4, 5, 8, 9, 10  # fields of a tensor
-_FLOATS: Final = {1: "<f4", 11: "<f8"}  # data types of tensors
-_EXPONENTS: Final = {10: 0x7C00, 16: 0x7F80}  # float16 and bfloat16: the bits that are all set in NaN and infinity
-_OF_ATTRIBUTE: Final = {1: _NAME, 2: _FLOAT_DATA, 7: _FLOAT_DATA}  # an attribute's `name`, `f` and `floats`
-_FIELDS_MAX: Final = 2**17  # of a file; those of cae-export have about a thousand, and this takes half a second
 Floats = NDArray[np.float32]
-
-
-class _TooManyPartsError(ValueError):
-    """A file has more parts than are looked through."""
-
-
 _ELEMENT: Final = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 
 
@@ -105,166 +81,17 @@ def graph_batch(session: engine.InferenceSession) -> int | None:
 
 
 def refuse_damaged(path: Path, run: Callable[[Floats], Floats], spec: ModelSpec) -> None:
-    """Refuse a model whose output is not finite, or the same for black and white: its weights may be NaN."""
+    """Refuse a model that cannot be run, or whose output is not finite, or the same for black and white."""
     patches = np.zeros(spec.shape(2), np.float32)
     patches[1] = 1
     try:
         output = run(patches)
-    except (ModelError, ProviderError):  # the first picture will report it
+    except ProviderError:  # the first picture will report it
         return
     if not np.isfinite(output).all():
         raise ModelError(f"model {str(path)!r} returns values that are not finite: its weights are damaged")
     if np.array_equal(output[0], output[1]):
         raise ModelError(f"model {str(path)!r} returns the same for black and white: its weights are damaged")
-
-
-def refuse_endless(path: Path, data: bytes) -> None:
-    """Refuse a model that may never end, or not even open: with loops, or with functions, which may call each other.
-
-    `cae-export` writes neither. A file that cannot be looked through is refused as well: onnxruntime might read it.
-
-    Args:
-        path: named in the error.
-        data: the file, before onnxruntime has opened it.
-
-    Raises:
-        ModelError: naming the first such operator; or the file is no ONNX file, or has too many parts.
-    """
-    try:
-        for kind, number, value in _walked(memoryview(data)):
-            if kind == "function":
-                raise ModelError(
-                    f"model {str(path)!r} has functions, which may call each other without end: only models without "
-                    "functions are run"
-                )
-            if kind == "node" and number == _OPERATOR and bytes(value) in _UNBOUNDED:
-                raise ModelError(
-                    f"model {str(path)!r} has the operator {bytes(value).decode()}, which may never finish: "
-                    "only models without loops are run"
-                )
-    except ModelError:
-        raise
-    except _TooManyPartsError as e:
-        raise ModelError(f"model {str(path)!r} cannot be checked for loops: {e}") from e
-    except (IndexError, TypeError, ValueError) as e:
-        hint = f"; {how_to_export(path)}" if path.suffix in TRAINED_SUFFIXES else ""
-        raise ModelError(f"model {str(path)!r} is not an ONNX model{hint}") from e
-
-
-def refuse_not_finite(path: Path, data: bytes) -> None:
-    """Refuse a model with a weight that is NaN or infinite: int8 arithmetic makes finite, wrong pictures of it.
-
-    Args:
-        path: named in the error.
-        data: the ONNX file, which onnxruntime has accepted.
-
-    Raises:
-        ModelError: naming the first such tensor; or the file has too many parts to be looked through.
-    """
-    try:
-        for tensor in _tensors(memoryview(data)):
-            if not _finite(tensor):
-                name = b"".join(bytes(value) for field, value in tensor if field == _NAME)
-                shown = name[:100].decode("utf-8", "replace")
-                raise ModelError(
-                    f"model {str(path)!r}: its weights {shown!r} hold NaN or infinity: the file is damaged, export it "
-                    "again"
-                )
-    except ModelError:
-        raise
-    except (IndexError, TypeError, ValueError) as e:  # onnxruntime reads it otherwise than this does
-        raise ModelError(f"model {str(path)!r} cannot be checked for damaged weights: {e}") from e
-
-
-def _tensors(data: memoryview) -> Iterator[list[tuple[int, Any]]]:
-    """Yield the fields of each tensor of an ONNX file, also of those inside nodes, and an attribute's floats as one."""
-    fields: list[tuple[int, Any]] = []
-    for kind, number, value in _walked(data):
-        if not number:
-            if fields:
-                yield fields
-            fields = []
-        elif kind == "tensor":
-            fields.append((number, value))
-        elif kind == "attribute" and number in _OF_ATTRIBUTE:
-            fields.append((_OF_ATTRIBUTE[number], value))
-
-
-def _walked(data: memoryview) -> Iterator[tuple[str, int, Any]]:
-    """Yield for each field of an ONNX file the kind of its message, its number and value; 0 and None end a message."""
-    waiting, left = [("model", data)], _FIELDS_MAX
-    while waiting:
-        kind, part = waiting.pop()
-        for number, value in _fields(part):
-            left -= 1
-            if left < 0:
-                raise _TooManyPartsError(f"it has more than {_FIELDS_MAX} parts")
-            if kind != "tensor" and number in _PARTS[kind] and isinstance(value, memoryview):
-                waiting.append((_PARTS[kind][number], value))
-            else:
-                yield kind, number, value
-        yield kind, 0, None
-
-
-def _fields(part: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Yield number and value of each field of a protobuf message: an integer, or bytes."""
-    at = 0
-    while at < len(part):
-        key, at = _varint(part, at)
-        wire = key & 7
-        if wire == 0:
-            value, at = _varint(part, at)
-            yield key >> 3, value
-            continue
-        if wire == 2:
-            size, at = _varint(part, at)
-        elif wire in (1, 5):
-            size = 8 if wire == 1 else 4
-        else:
-            raise ValueError(f"a field has the unknown wire type {wire}")
-        if size > len(part) - at:
-            raise ValueError("a field is cut off")
-        yield key >> 3, part[at : at + size]
-        at += size
-
-
-def _varint(part: memoryview, at: int) -> tuple[int, int]:
-    """Read an integer of up to 10 bytes; return it, and where it ends."""
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = part[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-    raise ValueError("an integer has more than 10 bytes")
-
-
-def _finite(tensor: list[tuple[int, Any]]) -> bool:
-    """Whether all values of a tensor are finite; those of integers are."""
-    kind = next((value for field, value in reversed(tensor) if field == _DATA_TYPE), 0)
-    elements, exponent = {_FLOAT_DATA: "<f4", _DOUBLE_DATA: "<f8", _RAW_DATA: _FLOATS.get(kind)}, _EXPONENTS.get(kind)
-    for field, value in tensor:
-        if exponent and field in (_RAW_DATA, _INT32_DATA):
-            bits = np.frombuffer(value, "<u2") if field == _RAW_DATA else _lower_halves(value)
-            if (bits & exponent == exponent).any():
-                return False
-        elif (element := elements.get(field)) and not np.isfinite(np.frombuffer(value, element)).all():
-            return False
-    return True
-
-
-def _lower_halves(value: int | memoryview) -> NDArray[np.uint16]:
-    """Return the lower 16 bits of a varint, or of each varint in a packed field; protobuf stores 7 bits per byte."""
-    if isinstance(value, int):
-        return np.array([value & 0xFFFF], np.uint16)
-    data = np.pad(np.frombuffer(value, np.uint8), (0, 2)).astype(np.uint16)
-    last = np.flatnonzero(data[: len(value)] < 128)
-    first = np.concatenate([[0], last[:-1] + 1]) if len(last) else last
-    result: NDArray[np.uint16] = data[first] & 127
-    for more in (1, 2):
-        result |= np.where(first + more <= last, (data[first + more] & 127) << 7 * more, 0).astype(np.uint16)
-    return result
 
 
 def _check_boundary(path: Path, side: str, nodes: list[Any], kind: str, spec: ModelSpec) -> None:

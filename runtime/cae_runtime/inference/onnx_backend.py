@@ -13,6 +13,7 @@ from cae_runtime.errors import ModelError, ProviderError, UsageError
 from cae_runtime.inference.cpu_limits import usable_cpus, usable_memory
 from cae_runtime.inference.model_files import TRAINED_SUFFIXES, how_to_export
 from cae_runtime.inference.providers import CPU, PROVIDERS, Provider, ProviderChoice
+from cae_runtime.inference.untrusted.messages import readable
 from cae_runtime.io.stderr import is_own, quiet
 
 _log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ with quiet():  # it may warn of hardware that is not there
 
 VERSION: Final[str] = ort.__version__
 _LOG_FATAL: Final = 4
-_REASON_MAX: Final = 600  # characters; it names all inputs of a node
+_REASON_MAX: Final = 600  # characters; names in a file may have any length
 
 _OF_ALL_SESSIONS: Final = "session.use_env_allocators"
 
@@ -168,19 +169,17 @@ def start(
     except ProviderError:
         raise
     except Exception as e:  # onnxruntime's exceptions have no common base class
-        why = reason(e)
-        if strict and "fallback to CPU EP" in why:
+        why, said = reason(e), str(e)
+        if strict and "fallback to CPU EP" in said:
             start(path, data, threads, choice)  # raised if the provider did not start at all
             raise ProviderError(
                 f"{provider.full} cannot run the whole model, part of it would run on the CPU: choose auto or cpu"
             ) from e
-        if "external data" in why.lower() or f"{os.devnull}{os.sep}" in why:  # where it looks for them, see _options
-            raise ModelError(f"model {str(path)!r} keeps its weights in another file: export it as one file") from e
-        if type(e).__name__ in {"InvalidProtobuf", "NoModel", "NoSuchFile"} or "No graph was found" in why:
+        if type(e).__name__ in {"InvalidProtobuf", "NoModel", "NoSuchFile"} or "No graph was found" in said:
             hint = f"; {how_to_export(path)}" if path.suffix in TRAINED_SUFFIXES else ""
             raise ModelError(f"model {str(path)!r} is not an ONNX model{hint}") from e
         if provider.full == CPU:
-            raise ModelError(f"model {str(path)!r} cannot be run by onnxruntime {VERSION}: {why}") from e
+            raise cannot_be_run(path, e) from e
         raise ProviderError(f"{provider.full} did not start: {why}") from e
     used = session.get_providers()[0]
     if used != provider.full:  # onnxruntime falls back to the CPU without raising
@@ -195,10 +194,14 @@ def on_device(choice: ProviderChoice) -> str:
     return f" on {_described(plugin_devices(choice.provider)[choice.device or 0])}"
 
 
+def cannot_be_run(path: Path, error: Exception) -> ModelError:
+    """Return the error for a model at which onnxruntime fails."""
+    return ModelError(f"model {str(path)!r} cannot be run by onnxruntime {VERSION}: {reason(error)}")
+
+
 def reason(error: Exception) -> str:
-    """Return onnxruntime's message without its prefix, as one line that is not too long to be read."""
-    line = " ".join(str(error).split())
-    line = line.split(" : ", 3)[-1] if line.startswith("[ONNXRuntimeError]") else line
+    """Return onnxruntime's message as one plain line that is not too long to be read."""
+    line = readable(str(error))
     return line if len(line) <= _REASON_MAX else f"{line[:_REASON_MAX]}..."
 
 
@@ -235,6 +238,6 @@ def _options(provider: Provider, threads: int | None) -> ort.SessionOptions:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the CPU to others
     if _IS_BOUNDED:
         options.add_session_config_entry(_OF_ALL_SESSIONS, "1")
-    # A model is one file. This keeps onnxruntime from opening others in the working folder.
+    # A model is one file; `refuse_unsafe` sees to it. This keeps onnxruntime from opening others in the working folder.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     return options

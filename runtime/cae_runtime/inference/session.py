@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.arguments import checked_whole
+from cae_runtime.arguments import THREADS_MAX, checked_whole
 from cae_runtime.errors import ArgumentTypeError, ModelError, ProviderError, UsageError
 from cae_runtime.inference import onnx_backend as engine
 from cae_runtime.inference.cpu_limits import usable_cpus
@@ -22,12 +22,11 @@ from cae_runtime.inference.model_checks import (
     checked_spec,
     graph_batch,
     refuse_damaged,
-    refuse_endless,
-    refuse_not_finite,
 )
 from cae_runtime.inference.model_files import DEFAULT_MODEL, find_model, packaged_models, read_model
 from cae_runtime.inference.model_spec import RESTORING
 from cae_runtime.inference.providers import AUTO, CPU, by_full_name, parse_provider
+from cae_runtime.inference.untrusted.refusals import refuse_not_finite, refuse_unsafe
 
 _log = logging.getLogger(__name__)
 
@@ -65,8 +64,8 @@ class Session:
             hold NaN or infinity.
         ProviderError: the named provider is not available, did not start, or would leave a part of the model to the
             CPU.
-        UsageError: `provider` is not the name of a provider, or `threads` is below 1; an `ArgumentTypeError` (also a
-            TypeError) if an argument has the wrong type.
+        UsageError: `provider` is not the name of a provider, or `threads` is not 1..4096; an `ArgumentTypeError` (also
+            a TypeError) if an argument has the wrong type.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class Session:
     ) -> None:
         choice = parse_provider(provider)
         if threads is not None:
-            threads = checked_whole("threads", threads, 1, unless="None for all CPUs of this process")
+            threads = checked_whole("threads", threads, 1, THREADS_MAX, unless="None for all CPUs of this process")
         if choice is not None:
             engine.require_available(choice.provider)
         self._content = model if isinstance(model, bytes) else None
@@ -156,7 +155,8 @@ class Session:
             (N, 1, P, P) for `anomaly`, (N, C, P, P) for `generate`.
 
         Raises:
-            ModelError: the output does not have the shape that the metadata says.
+            ModelError: the output does not have the shape that the metadata says, or the model fails on the CPU on any
+                input.
             ProviderError: the provider failed while running, for example for lack of memory.
             UsageError: `patches` is not an array of float32 (then also a TypeError), has another shape, or the session
                 was closed.
@@ -178,6 +178,7 @@ class Session:
         try:
             (output,) = session.run(self._fetch, {self._feed: patches.astype(self._dtype, copy=False)})
         except Exception as e:  # onnxruntime's exceptions have no common base class
+            self._refuse_unusable(session)
             raise ProviderError(
                 f"{self.provider} failed on a batch of shape {patches.shape}: {engine.reason(e)}"
             ) from e
@@ -189,6 +190,15 @@ class Session:
                 f"model {str(self.path)!r} gives shape {result.shape} for {given}: task {self.spec.task} needs {wanted}"
             )
         return result
+
+    def _refuse_unusable(self, session: engine.InferenceSession) -> None:
+        """Refuse a model that fails on the CPU whatever the picture: also on the smallest batch, of zeros."""
+        if self.provider != CPU:
+            return
+        try:
+            session.run(self._fetch, {self._feed: np.zeros((self.batch or 1, *self._takes), self._dtype)})
+        except Exception as e:  # as above
+            raise engine.cannot_be_run(self.path, e) from e
 
     def _check_batch(self, patches: Any) -> None:
         if not isinstance(patches, np.ndarray) or patches.dtype != np.float32:
@@ -204,7 +214,7 @@ class Session:
         """Start the model; the note says in one line where it runs and why."""
         choice = self._choice
         data = read_model(path) if self._content is None else self._content
-        refuse_endless(path, data)
+        refuse_unsafe(path, data)
         if choice is None:
             session, note = engine.start_best(path, data, self._threads)
         else:

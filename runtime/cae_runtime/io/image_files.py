@@ -32,6 +32,7 @@ from cae_runtime.io.orientation import exif_orientation
 from cae_runtime.io.raw_exif import read as read_raw_metadata
 from cae_runtime.places.address import Address, Place
 from cae_shared.folders import make_folder
+from cae_shared.paths import special_kind
 from cae_shared.temporary import whole_file
 
 PIXELS_MAX: Final = 2**28
@@ -84,7 +85,7 @@ def read_file(path: Place) -> bytes:
     """Return the bytes of a file, also of a store, or of a named pipe that is being written to.
 
     Raises:
-        ImageError: it cannot be read, is larger than 2 GiB, or is a named pipe that nothing is written to.
+        ImageError: it cannot be read, is larger than 2 GiB, is a named pipe that nothing is written to, or a device.
     """
     try:
         if isinstance(path, Address):
@@ -96,6 +97,8 @@ def read_file(path: Place) -> bytes:
             raise ImageError(f"has {status.st_size} bytes: the limit is {FILE_BYTES_MAX}")
         if stat.S_ISFIFO(status.st_mode):
             return _read_pipe(path)
+        if kind := special_kind(status.st_mode):  # it may have no end
+            raise ImageError(f"is not a file but {kind}: it was not opened")
         with path.open("rb") as file:
             return read_stream(file)
     except OSError as e:

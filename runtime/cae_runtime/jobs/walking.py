@@ -14,8 +14,8 @@ from cae_runtime.io.formats import is_picture
 from cae_runtime.io.headers.unsupported import OF_SYSTEMS, is_other_picture
 from cae_runtime.jobs.paths import identity_of, mode_of
 from cae_runtime.places.address import Address, Place
+from cae_shared.paths import special_kind
 
-_KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _NO_NAMES: Final = frozenset({"", ".", ".."})
 _NOT_ON_WINDOWS: Final = frozenset('\\:*?"<>|')
 
@@ -122,7 +122,6 @@ def _mode_of_entry(entry: Path, unreadable: list[Unreadable]) -> int:
     if mode is None and is_picture(entry):
         unreadable.append(Unreadable(entry, "is a link to nothing"))
     named_like_one = is_picture(entry) or is_other_picture(entry)
-    if mode is not None and named_like_one and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        kind = _KINDS.get(stat.S_IFMT(mode), "something else")  # opening a pipe could block forever
+    if mode is not None and named_like_one and (kind := special_kind(mode)):  # opening a pipe could block forever
         unreadable.append(Unreadable(entry, f"is not a file but {kind}: it was not opened"))
     return mode or 0

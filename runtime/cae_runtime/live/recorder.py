@@ -12,7 +12,7 @@ from cae_runtime.io.arrays import FrameArray
 from cae_runtime.io.stderr import quiet
 from cae_runtime.screen.drawing import fitted
 from cae_shared.folders import make_folder
-from cae_shared.temporary import discard, temporary_beside
+from cae_shared.temporary import discard, rename, temporary_beside
 
 SUFFIXES: Final = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 _DEFAULT_RATE: Final = 30.0
@@ -89,7 +89,7 @@ class Recorder:
                 raise ImageError(f"recording {str(self.path)!r} could not be written completely: is the disk full?")
             while self.path.exists() and not self._overwrite:  # created by another program meanwhile
                 self.path = self.path.with_stem(f"{self.path.stem}-2")
-            self._partial.replace(self.path)
+            rename(self._partial, self.path)
         except OSError as e:
             raise ImageError(f"recording {str(self.path)!r} cannot be written: {e.strerror}") from e
         finally:

@@ -47,7 +47,7 @@ class Address:
 
     def __str__(self) -> str:
         user = f"{HIDDEN}@" if self.secret else ""
-        query = masked_values(f"?{self.query}") if "=" in self.query else f"?{HIDDEN}"
+        query = masked_values(f"?{self.query}") if "=" in self.query.rstrip("=") else f"?{HIDDEN}"
         return f"{self.protocol}://{user}{self._path}{query if self.query else ''}"
 
     @property

@@ -125,18 +125,11 @@ def read(address: Address, most: int) -> bytes:
     if size is not None and size > most:
         raise _too_large(size, most)
     options = {"max_concurrency": 1} if address.protocol == "s3" else {}  # otherwise s3fs requests the size again
-    data: bytes = tried(lambda: system_of(address).cat_file(address.in_store, **options), address)
+    part = {"start": 0, "end": most + 1} if size is None else {}
+    data: bytes = tried(lambda: system_of(address).cat_file(address.in_store, **part, **options), address)
+    if len(data) > most:
+        raise _more_than(most)
     return data
-
-
-def start_of(address: Address, count: int) -> bytes:
-    """Return the first bytes of a file, at most `count`.
-
-    Raises:
-        StoreError: the file cannot be read.
-    """
-    start: bytes = tried(lambda: system_of(address).cat_file(address.in_store, start=0, end=count), address)
-    return start
 
 
 def _read_web(address: Address, most: int) -> bytes:
@@ -225,6 +218,10 @@ def _too_large(size: int, most: int) -> StoreError:
     return StoreError(f"it has {counted(size, 'byte')}: the limit is {most:,}")
 
 
+def _more_than(most: int) -> StoreError:
+    return StoreError(f"it has more than {counted(most, 'byte')}, the limit")
+
+
 def _limit(most: int) -> Any:
     """Return a callback that stops a transfer of more than `most` bytes."""
     from fsspec.callbacks import Callback
@@ -233,7 +230,7 @@ def _limit(most: int) -> Any:
         def relative_update(self, inc: int = 1) -> None:
             super().relative_update(inc)
             if self.value > most:
-                raise StoreError(f"it has more than {counted(most, 'byte')}, the limit")
+                raise _more_than(most)
 
     return Limit()
 

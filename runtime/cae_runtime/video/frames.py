@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from av import VideoFrame
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Disposition, Stream
 
 from cae_runtime.io.arrays import VideoArray
 
@@ -54,3 +54,8 @@ class LostTimes:
         """Remove and return the times before a limit, or all."""
         while self.times and (pts is None or self.times[0][0] < pts):
             yield heapq.heappop(self.times)
+
+
+def is_cover(stream: Stream) -> bool:
+    """Return whether a video stream is a cover picture."""
+    return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))

@@ -14,7 +14,7 @@ from av.codec.context import Flags
 from av.container import InputContainer
 from av.packet import Packet
 from av.sidedata.sidedata import Type
-from av.stream import Disposition, Stream
+from av.stream import Stream
 from av.video.reformatter import ColorRange, VideoReformatter
 from av.video.stream import VideoStream
 
@@ -22,10 +22,11 @@ from cae_runtime.errors import VideoError
 from cae_runtime.io.arrays import VideoArray
 from cae_runtime.io.formats import starts_like_a_video
 from cae_runtime.io.image_files import PIXELS_MAX
-from cae_runtime.video.frames import LostTimes, Step, TimedFrame
+from cae_runtime.video.frames import LostTimes, Step, TimedFrame, is_cover
 from cae_runtime.video.integrity.missing_frames import Extent
 from cae_runtime.video.integrity.vp9 import Vp9Judge
 from cae_runtime.video.properties import BGR, INTERPOLATION, VideoProperties, properties_of
+from cae_shared.paths import special_kind
 from cae_shared.text import counted
 
 _DEMUXERS: Final = "mov,matroska,avi"  # none of them opens another file or an address
@@ -278,12 +279,9 @@ class VideoSource:
 
 
 def _opened(path: Path) -> InputContainer:
+    if path.exists() and (kind := special_kind(path.stat().st_mode)):  # opening a pipe could block forever
+        raise VideoError(f"is not a file but {kind}: it was not opened")
     return av.open(f"file:{path}", "r", options=_LIMITS, container_options=_SAFE, metadata_errors="replace")
-
-
-def is_cover(stream: Stream) -> bool:
-    """Return whether a video stream is a cover picture."""
-    return bool(stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails))
 
 
 def _why_not(path: Path, error: av.FFmpegError) -> str:

@@ -28,10 +28,10 @@ from cae_runtime.io.formats import (
     WEBM,
     VideoCoding,
 )
-from cae_runtime.video.frames import Step
+from cae_runtime.video.frames import Step, is_cover
 from cae_runtime.video.layout import layout_for
 from cae_runtime.video.properties import BGR, INTERPOLATION, TIMECODE_TRACK, VideoProperties, is_timecode, kept_metadata
-from cae_runtime.video.reader import VideoSource, is_cover
+from cae_runtime.video.reader import VideoSource
 from cae_shared.scheduling import usual_scheduling
 
 DEFAULT_CRF: Final = {"h264": 18, "h265": 20, "vp9": 24, "av1": 24}

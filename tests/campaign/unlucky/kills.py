@@ -23,7 +23,7 @@ from tests.campaign.harness.settings import Settings
 from tests.runtime.clips import make_clip
 
 FIXTURES: Final = Path(__file__).parents[2] / "runtime" / "fixtures"
-SIGNALS: Final = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+SIGNALS: Final = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SECONDS: Final = 3600.0  # of the clock, since other work on the machine may slow a run down
 _HIDDEN: Final = re.compile(r"\.[0-9a-f]{16}\.partial.*")
 _FOLDER: Final = (

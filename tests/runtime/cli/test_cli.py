@@ -194,7 +194,7 @@ def test_a_source_is_never_overwritten(cae_run: Command, photos: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--threads", "0"], "--threads is 0: it must be 1 or more"),
+        (["--threads", "0"], "--threads is 0: it must be 1..4096"),
         (["--batch", "0"], "--batch is 0: it must be 1 or more"),
         (["--overlap", "-1"], "--overlap is -1: it must be 0 or more"),
         (["--overlap", "32"], "overlap is 32: it must be 0..31"),

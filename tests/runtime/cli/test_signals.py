@@ -39,6 +39,7 @@ def picture(tmp_path: Path, noise: Callable[..., np.ndarray]) -> Path:
     [
         ("typer", signal.SIGINT, 130),
         ("numpy", signal.SIGTERM, 143),
+        ("cv2", signal.SIGHUP, 129),
         ("onnxruntime.capi._pybind_state", signal.SIGINT, 130),
         ("cae_runtime.jobs.restore.restore_files", signal.SIGTERM, 143),
     ],
@@ -300,3 +301,79 @@ def test_a_signal_whose_exception_was_swallowed_is_raised_again(where: str, tmp_
 def test_an_interrupted_command_does_not_wait_for_threads(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", WAITED_FOR], cwd=tmp_path, capture_output=True, text=True, timeout=20)
     assert (done.returncode, done.stdout, done.stderr) == (130, "finishing\n", "")
+
+
+NATIVE = """
+import ctypes, os, signal, threading
+from cae_shared.signals import heed
+heed("cae-run")
+number = int(os.environ["NUMBER"])
+threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
+mutex, lock = ctypes.create_string_buffer(256), ctypes.CDLL(None).pthread_mutex_lock
+lock(mutex), lock(mutex)  # the second one never returns
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a mutex of zeros is a Linux one")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_one_signal_ends_native_code_that_does_not_return(number: signal.Signals) -> None:
+    environment = os.environ | {"NUMBER": str(int(number))}
+    words = [sys.executable, "-c", NATIVE]
+    done = subprocess.run(
+        words, env=environment, capture_output=True, text=True, timeout=20, check=False, preexec_fn=heed_ctrl_c
+    )
+    assert (done.returncode, done.stderr) == (128 + number, "cae-run: interrupted\n")
+
+
+IN_TERMINAL = """
+import os, sys, time
+from pathlib import Path
+from cae_shared.command import run_command
+from cae_shared.signals import exit_code, interruptible
+from cae_shared.temporary import whole_file
+
+def work():
+    try:
+        with interruptible(), whole_file(Path("a.png")) as hidden:
+            hidden.touch()
+            print("ready", flush=True)
+            time.sleep(60)
+    except KeyboardInterrupt:
+        print("finishing", flush=True)  # to a terminal that is gone
+        Path("finished").touch()
+        sys.exit(exit_code())
+
+run_command("cae-run", work)
+"""
+
+
+@pytest.mark.parametrize("ignored", [False, True], ids=["closed", "nohup"])
+def test_a_closed_terminal_ends_a_command_in_order(tmp_path: Path, ignored: bool) -> None:
+    import pty
+    import termios
+
+    def begin() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+
+    master, slave = pty.openpty()
+    words = [sys.executable, "-c", IN_TERMINAL]
+    process = subprocess.Popen(
+        words, cwd=tmp_path, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, preexec_fn=begin
+    )
+    try:
+        os.close(slave)
+        assert b"ready" in os.read(master, 100)
+        assert [path.suffix for path in tmp_path.iterdir()] == [".partial"]
+        os.close(master)
+        if ignored:
+            process.send_signal(signal.SIGHUP)
+            process.send_signal(signal.SIGTERM)  # the terminal is still gone, so that nothing can be told
+            assert process.wait(20) in (1, 143)
+            assert not list(tmp_path.glob(".*"))
+        else:
+            assert process.wait(20) == 129
+            assert [path.name for path in tmp_path.iterdir()] == ["finished"]
+    finally:
+        process.kill()
+        process.wait()

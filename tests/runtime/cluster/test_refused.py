@@ -115,7 +115,7 @@ def test_addresses_with_passwords_are_refused_because_ray_records_them(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"threads": 0}, "threads is 0: it must be 1 or more"),
+        ({"threads": 0}, "threads is 0: it must be 1..4096"),
         ({"gpus_per_worker": -1.0}, "gpus_per_worker is -1.0: it must be 0 or more"),
         ({"address": ""}, "address is '': it must be HOST:PORT"),
         ({"provider": "gpu"}, "provider 'gpu'"),

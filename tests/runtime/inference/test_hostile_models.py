@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from tests.runtime.conftest import Command
 
-from cae_runtime import ModelError, Restorer, Session
+from cae_runtime import ModelError, ProviderError, Restorer, Session
+from cae_runtime.inference.untrusted.messages import readable
+from cae_runtime.inference.untrusted.refusals import refuse_unsafe
 
 Model = Callable[[str], Path]
 BOUNDED = """
@@ -94,6 +99,140 @@ def test_a_long_error_of_onnxruntime_is_shortened(fixture_model: Model) -> None:
     with pytest.raises(ModelError, match="cannot be run by onnxruntime") as refused:
         Session(model.SerializeToString())
     assert len(str(refused.value)) < 800
+
+
+def changed(data: bytes, change: Callable[[Any], None]) -> bytes:
+    """Return a model that a function has changed."""
+    model = pytest.importorskip("onnx").load_from_string(data)
+    change(model)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def asks_for_memory(model: Any) -> None:
+    """Let a graph make a constant of 4 PiB."""
+    onnx = pytest.importorskip("onnx")
+    node, graph = onnx.helper.make_node, model.graph
+    shape = onnx.numpy_helper.from_array(np.array([2**25, 2**25], np.int64), "shape")
+    graph.initializer.append(shape)
+    (result,) = graph.node[-1].output
+    graph.node[-1].output[0] = "before"
+    graph.node.append(node("ConstantOfShape", ["shape"], ["constant"]))
+    graph.node.append(node("ReduceMax", ["constant"], ["most"], keepdims=0))
+    graph.node.append(node("Add", ["before", "most"], [result]))
+
+
+@pytest.mark.parametrize(("fixture", "out"), [("identity", "out"), ("encode", "out.csv")])
+def test_a_model_that_asks_for_too_much_memory_is_blamed_itself(
+    fixture_model: Model, cae_run: Command, tmp_path: Path, fixture: str, out: str
+) -> None:
+    (tmp_path / "a.onnx").write_bytes(changed(fixture_model(fixture).read_bytes(), asks_for_memory))
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((32, 32, 3), np.uint8))
+    done = cae_run(tmp_path / "a.png", "-o", tmp_path / out, model=tmp_path / "a.onnx")
+    told = done.stderr.decode()
+    assert (done.returncode, len(told.splitlines())) == (2, 1), told
+    assert "a.onnx' cannot be run by onnxruntime" in told
+    assert "operator ConstantOfShape: it asks for 4,503,599,627,370,496 bytes of memory at once" in told
+    assert ".cc" not in told
+    assert not (tmp_path / out).exists()
+
+
+def test_a_batch_that_fails_alone_is_not_the_models_fault(
+    fixture_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Session(fixture_model("identity"), provider="cpu")
+    run = opened._session.run
+
+    class Full:
+        def run(self, names: Any, feed: dict[str, Any]) -> Any:
+            if len(next(iter(feed.values()))) > 1:
+                raise RuntimeError("x.cc:3 void f(int) Failed to allocate memory for requested buffer of size 7000")
+            return run(names, feed)
+
+    monkeypatch.setattr(opened, "_session", Full())
+    with pytest.raises(ProviderError, match=r"failed on a batch of shape \(2, 3, 32, 32\): it asks for 7,000 bytes"):
+        opened.run(np.zeros((2, 3, 32, 32), np.float32))
+
+
+@pytest.mark.parametrize("place", ["/etc/hostname", "other.bin", "*/_ORT_MEM_ADDR_/*"])
+@pytest.mark.parametrize("where", ["initializer", "t", "tensors", "g", "graphs"])
+def test_values_outside_the_file_are_refused_wherever_they_are_named(
+    fixture_model: Model, place: str, where: str
+) -> None:
+    onnx = pytest.importorskip("onnx")
+
+    def name_a_file(model: Any) -> None:
+        tensor = onnx.numpy_helper.from_array(np.zeros(4, np.float32), "outside")
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=place)
+        if where == "initializer":
+            model.graph.initializer.append(tensor)
+            return
+        attribute = onnx.AttributeProto(name="value", type=onnx.AttributeProto.TENSOR)
+        inner = onnx.helper.make_graph([], "inner", [], [], [tensor])
+        of_one = {"t": tensor, "g": inner}
+        if where in of_one:
+            getattr(attribute, where).CopyFrom(of_one[where])
+        else:
+            getattr(attribute, where).append(of_one[where[0]])
+        model.graph.node.append(onnx.NodeProto(op_type="Constant", output=["unused"], attribute=[attribute]))
+
+    with pytest.raises(ModelError, match="keeps its weights in another file"):
+        refuse_unsafe(Path("a.onnx"), changed(fixture_model("identity").read_bytes(), name_a_file))
+
+
+def test_sparse_weights_are_refused(fixture_model: Model) -> None:
+    with pytest.raises(ModelError, match="has sparse weights"):
+        Session(fixture_model("identity").read_bytes() + b"\x3a\x02\x7a\x00")  # a graph (7) with one (15), empty
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        ("ir_version", "its file format, IR version 999, is not read; IR versions up to"),
+        ("opset", "its opset 999 is not"),
+    ],
+)
+def test_files_of_later_versions_are_named_in_plain_words(fixture_model: Model, version: str, told: str) -> None:
+    def later(model: Any) -> None:
+        if version == "opset":
+            model.opset_import[0].version = 999
+        else:
+            model.ir_version = 999
+
+    with pytest.raises(ModelError) as refused:
+        Session(changed(fixture_model("identity").read_bytes(), later))
+    assert told in str(refused.value)
+    assert not re.search(r"\.(cc|h):|ONNXRuntimeError|onnxruntime::", str(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Range node. Name:'a b' Status "
+            "Message: /onnxruntime_src/core/op_kernel.cc:87 virtual OrtValue* ort::A::B(int, const ort::C&) const "
+            "[with T = float] [ONNXRuntimeError] : 1 : FAIL : Calculation for Tensor storage size overflowed",
+            "operator Range: it asks for more memory than any machine has",
+        ),
+        (
+            '[ONNXRuntimeError] : 10 : INVALID_GRAPH : This is an invalid model. In Node, ("n", Einsum, "", -1) : '
+            '("in": tensor(float),) -> ("out": tensor(float),) , Error Unrecognized attribute: pad for operator Einsum',
+            "operator Einsum: Unrecognized attribute: pad for operator Einsum",
+        ),
+        ("/a/graph.cc:1 A::A(const B&, std::function<void(int)>) !has(t) was false. Tensor is bad.", "Tensor is bad"),
+        ("a.h:5 f::g()(int) No Op registered for Foo with domain_version of 9", "there is no operator Foo in opset 9"),
+        ("Node (n) Op (Sub) [ShapeInferenceError] Incompatible dimensions", "operator Sub: Incompatible dimensions"),
+        ("Type Error: Type 'tensor(float)' is invalid.", "Type 'tensor(float)' is invalid"),
+        ("std::bad_alloc", "there is not enough memory"),
+        ("a.cc:1 never(closed", "never(closed"),
+        ("any other text (of a driver): 7", "any other text (of a driver): 7"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_messages_keep_what_can_be_read(said: str, told: str) -> None:
+    assert readable(said) == told
 
 
 @pytest.mark.parametrize("value", [3e38, -3e38])

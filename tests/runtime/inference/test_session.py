@@ -14,9 +14,10 @@ from cae_runtime import ModelError, ProviderError, Restorer, Session, UsageError
 from cae_runtime.inference import model_files
 from cae_runtime.inference import onnx_backend as engine
 from cae_runtime.inference.cpu_limits import usable_cpus
-from cae_runtime.inference.model_checks import refuse_damaged, refuse_not_finite
+from cae_runtime.inference.model_checks import refuse_damaged
 from cae_runtime.inference.model_files import find_model
 from cae_runtime.inference.providers import PROVIDERS, ProviderChoice, parse_provider
+from cae_runtime.inference.untrusted.refusals import refuse_not_finite
 
 Model = Callable[[str], Path]
 CPU = "CPUExecutionProvider"
@@ -211,9 +212,8 @@ def test_auto_does_not_call_a_provider_fastest(fixture_model: Model, monkeypatch
 
 
 def test_a_wrong_output_shape_makes_a_model_unusable(fixture_model: Model) -> None:
-    opened = Session(fixture_model("narrow"), provider="cpu")
     with pytest.raises(ModelError, match=r"narrow\.onnx' gives shape \(2, 3, 32, 16\) for patches of \(2, 3, 32, 32\)"):
-        opened.run(np.zeros((2, 3, 32, 32), np.float32))
+        Session(fixture_model("narrow"), provider="cpu")
 
 
 @pytest.mark.parametrize("text", ["gpu", "", "auto:1", "cpu:1", "cuda:x", "cuda:", "cuda:-1"])

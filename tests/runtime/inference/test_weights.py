@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cae_runtime import ModelError, Session, packaged_models
-from cae_runtime.inference.model_checks import refuse_not_finite
+from cae_runtime.inference.untrusted.refusals import refuse_not_finite
 
 onnx = pytest.importorskip("onnx", reason="the runtime does without onnx, its tests too")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -200,6 +201,28 @@ def test_a_file_is_written_completely_or_not_at_all(tmp_path: Path, monkeypatch:
         write_file(tmp_path / "sub" / "a.png", b"second")
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["a.png"]
     assert (tmp_path / "sub" / "a.png").read_bytes() == b"first"
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, fsync = [], os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size, (tmp_path / "a.png").exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    write_file(tmp_path / "a.png", b"whole")
+    assert synced == [((tmp_path / "a.png").stat().st_ino, 5, False)]
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there are no devices among files here")
+def test_a_device_or_a_socket_is_not_opened(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="is not a file but a device: it was not opened"):
+        images.read_file(Path("/dev/zero"))
+    with socket.socket(socket.AF_UNIX) as here:
+        here.bind(os.path.relpath(tmp_path / "a"))  # names of sockets are short
+        with pytest.raises(ImageError, match="is not a file but a socket"):
+            images.read_file(tmp_path / "a")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no named pipes among files there")

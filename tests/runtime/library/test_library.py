@@ -161,9 +161,10 @@ print(results.get())
 
 
 WRONG: list[tuple[dict[str, Any], str, type[Exception]]] = [
-    ({"threads": "2"}, "threads is '2': it must be a whole number, 1 or more, or None", TypeError),
+    ({"threads": "2"}, "threads is '2': it must be a whole number, 1..4096, or None", TypeError),
     ({"threads": 1.5}, "threads is 1.5: it must be a whole number", TypeError),
-    ({"threads": 0}, "threads is 0: it must be 1 or more", ValueError),
+    ({"threads": 0}, "threads is 0: it must be 1..4096", ValueError),
+    ({"threads": 10**9}, "threads is 1000000000: it must be 1..4096", ValueError),
     ({"provider": None}, "provider is None: it must be a name such as 'auto'", TypeError),
     ({"provider": "gpu"}, "unknown provider 'gpu'", ValueError),
     ({"overlap": 8.5}, "overlap is 8.5: it must be a whole number, 0..31", TypeError),

@@ -88,6 +88,7 @@ def test_custom_s3_endpoints_are_recognized(
         ("http://user:secret@host/a.png", "http://***@host/a.png"),
         ("https://host/a.png?X-Amz-Signature=secret&id=secret", "https://host/a.png?X-Amz-Signature=***&id=***"),
         ("https://host/a.png?secret", "https://host/a.png?***"),
+        ("https://host/a.png?secret==", "https://host/a.png?***"),
         ("s3://bucket/a@2x.png", "s3://bucket/a@2x.png"),
         ("memory://a/b.png", "memory://a/b.png"),
     ],
@@ -106,10 +107,33 @@ def test_passwords_are_never_shown(text: str, shown: str) -> None:
         "ftp://us@er:secret@host/a", "https://user:secret?x@host/a", "http://user:secret#x@host/", "az://user:secret/x@host",
         "rtsp://user:secret@host/a?token=secret", "rtsp://host/a?secret", "https://us@er:secret@host/a@b?sig=secret",
         "rtsp://user:it's secret@host/a".replace(" ", ""), 'rtsp://user:"secret"@host/a',
+        "rtsp://user:a secret b@host/a",
+        "user:secret@host/a.png", "user:secret@host:554", "user:secret@[::1]:554/a", "rtsp//user:secret@host/a",
+        "rtsp/user:secret@host/a", "https://host/a#token=secret", "https://host/a;token=secret",
+        "a.png;password=secret",
+        "https://host/a?id=1#x;access_token=secret", "https://host/a?secret=", "https://host/a?secret==",
     ],
 )  # fmt: skip
 def test_no_part_of_a_password_remains_in_a_message(text: str) -> None:
     assert "secret" not in masked(f"source {text!r} is not there")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a:b@c.png", "user@2x.png", "C:/photos/me@home/a.png", r"C:\photos\me@home\a.png", "photos/12:30@noon.png",
+        "a;b=c.png",
+        "a#1=2.png", "s3://bucket/a.png", "http://host:554/a.png", "rtsp/me@home.png", "./rtsp/a:b@c.png",
+    ],
+)  # fmt: skip
+def test_names_of_files_stay_as_they_are(name: str) -> None:
+    told = f"source '{name}' cannot be read: it is not there"
+    assert masked(told) == told
+
+
+def test_a_port_is_no_password() -> None:
+    told = "http://host:80/a.png was not read: ask me@example.com"
+    assert masked(told) == told
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from cae_runtime import (
     clean_video,
 )
 from cae_runtime.jobs import existing_outputs
-from cae_runtime.places import retries, store
+from cae_runtime.places import retries, starts, store
 from cae_runtime.places.address import Address
 from cae_runtime.places.reasons import StoreError
 
@@ -117,7 +117,7 @@ def test_a_file_that_the_store_cannot_stream_fails(
     for name in ("lost.ts", "stream.ts"):
         memory.pipe_file(f"/in/{name}", (b"G" + bytes(187)) * 3)
     asked: list[str] = []
-    start_of = store.start_of
+    start_of = starts.start_of
 
     def start(address: Address, count: int) -> bytes:
         asked.append(address.name)
@@ -125,7 +125,7 @@ def test_a_file_that_the_store_cannot_stream_fails(
             raise StoreError("the store answered 503")
         return start_of(address, count)
 
-    monkeypatch.setattr(store, "start_of", start)
+    monkeypatch.setattr(starts, "start_of", start)
     done = cae_run("memory://in", "-o", "memory://out", "--json")
     assert done.returncode == 1
     assert asked == ["lost.ts", "stream.ts"]

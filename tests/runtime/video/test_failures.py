@@ -123,6 +123,9 @@ def no_frames(path: Path) -> None:
     path.write_bytes(data)
 
 
+NO_PIPES = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes among files here")
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -134,6 +137,7 @@ def no_frames(path: Path) -> None:
         (no_frames, "has no frame that can be decoded"),
         (lambda path: make_clip(path, codec="qtrle", layout="argb"), "has an alpha channel, which would be lost"),
         (lambda path: path.mkdir(), "cannot be read: Is a directory"),
+        pytest.param(lambda path: os.mkfifo(path), "is not a file but a named pipe: it was not opened", marks=NO_PIPES),
     ],
 )
 def test_unreadable_videos_are_reported_with_the_reason(

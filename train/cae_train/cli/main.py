@@ -204,7 +204,7 @@ def command(
     training, use --save-pairs with --epochs 0.
 
     Exit codes: 0 done; 1 training failed, or memory, disk space or open files ran out; 2 wrong usage or data; 130
-    interrupted (Ctrl-C); 143 terminated (SIGTERM); both keep model.pt.
+    interrupted (Ctrl-C); 143 terminated (SIGTERM); 129 terminal closed (SIGHUP); all keep model.pt.
     """
     if not is_helper():
         log_to_stderr(verbose)

@@ -59,11 +59,11 @@ def begins_as_stream(path: Place) -> bool:
     if path.suffix.lower() != _TRANSPORT_STREAM:
         return False
     if isinstance(path, Address):
-        from cae_runtime.places import store
+        from cae_runtime.places.starts import start_of
 
         if path.size is not None and (path.size <= _PACKET or path.size % _PACKET):
             return False
-        start = store.start_of(path, _PACKET + 1)
+        start = start_of(path, _PACKET + 1)
     elif not path.is_file():
         return False
     else:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from cae_runtime.arguments import checked_whole
+from cae_runtime.arguments import THREADS_MAX, checked_whole
 from cae_runtime.errors import ClusterError, ImageError, UsageError
 from cae_runtime.inference.model_files import DEFAULT_MODEL, read_model
 from cae_runtime.inference.providers import AUTO, parse_provider
@@ -77,7 +77,7 @@ class RayCluster(Engine):
     def __post_init__(self) -> None:
         parse_provider(self.provider)
         if self.threads is not None:
-            checked_whole("threads", self.threads, 1, unless="None")
+            checked_whole("threads", self.threads, 1, THREADS_MAX, unless="None")
         if self.gpus_per_worker is not None and not self.gpus_per_worker >= 0:
             raise UsageError(f"gpus_per_worker is {self.gpus_per_worker}: it must be 0 or more")
         if self.address is not None and not (isinstance(self.address, str) and self.address):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cae_runtime.errors import RanOutError, UsageError
 from cae_runtime.inference.tiling import Floats
 from cae_shared.limits import has_run_out
-from cae_shared.temporary import discard, temporary_beside
+from cae_shared.temporary import discard, rename, temporary_beside
 
 SUFFIXES: Final = (".npz", ".csv")
 
@@ -53,7 +53,7 @@ def write_table(output: Path, rows: Iterable[Rows]) -> tuple[int, int]:
         with hidden.open("xb") as file:
             size = write(file, iter(rows), output.parent)
         if size[0]:
-            hidden.replace(output)
+            rename(hidden, output)
     except OSError as e:
         raise not_written(output, e) from e
     finally:

@@ -19,7 +19,7 @@ from cae_runtime.io.pipeline import prefetch_map
 from cae_runtime.tasks.notes import copied_streams
 from cae_runtime.video.results import CleanedVideo, VideoInterrupted, VideoPartlyDone, partial_of
 from cae_shared.folders import make_folder
-from cae_shared.temporary import discard, temporary_beside
+from cae_shared.temporary import discard, rename, temporary_beside
 
 _log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class _Work:
         partly = VideoPartlyDone(reason, cleaned, name) if reason else None
 
         def publish() -> None:
-            hidden.replace(name)
+            rename(hidden, name)
             if self._on_written is not None:
                 self._on_written(cleaned, partly)
 

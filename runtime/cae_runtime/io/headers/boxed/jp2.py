@@ -74,7 +74,9 @@ def read(data: bytes) -> Jp2Header:
         outer = tuple(boxes(data, 0, len(data)))
         inner = tuple(part for box in outer if box.name == b"jp2h" for part in boxes(data, box.start, box.end))
         streams = [box for box in outer if box.name == b"jp2c"]
-        if len(streams) != 1:
+        if not streams:
+            raise ImageError("is damaged: it is a JPEG 2000 file without a picture")
+        if len(streams) > 1:
             raise ImageError(f"is a JPEG 2000 of {len(streams)} pictures: only single pictures are read")
         start, end = streams[0].start, streams[0].end
     if not data.startswith(START, start):
