@@ -12,6 +12,7 @@ import _thread
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -23,7 +24,7 @@ else:
     _HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GRACE = 1.0  # seconds until the end after the second signal; `timeout` sends two at once
 _AGAIN = 0  # what is written into the pipe of signals to raise one again
-_PAUSE = 0.02  # seconds until a signal is raised again
+_PAUSE = 0.02  # seconds until a signal is raised again, and in which threads create files that they have named
 _SHOW_CURSOR = "\x1b[?25h"
 
 temporary_files: set[str] = set()  # absolute paths, see `cae_shared.temporary`
@@ -115,7 +116,7 @@ def end_now(code: int) -> None:
         code: the exit code.
     """
     _clear_up()
-    _remove_temporary()  # again, as `_end` does
+    _remove_what_came()
     os._exit(code)
 
 
@@ -178,8 +179,6 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 def _watch(reader: int) -> None:
     """End the process after the second signal, even while the main thread is in native code."""
-    import time
-
     came = 0
     while True:
         for number in os.read(reader, 64):
@@ -201,8 +200,6 @@ def _watch(reader: int) -> None:
 
 def _end_if_unheard(first: int) -> None:
     """End the process if the main thread stays in native code, so that `_on_signal` is not called."""
-    import time
-
     time.sleep(_GRACE)
     if not _State.first and not _State.raising:
         _State.first = first
@@ -251,7 +248,7 @@ def _end() -> None:
             os.write(stream.fileno(), f"{before}{_State.name}: interrupted\n".encode())
     except (AttributeError, OSError, ValueError):  # there is no stderr, or it is closed
         pass
-    _remove_temporary()  # again: another thread may just have created a file under a name it got before
+    _remove_what_came()
     os._exit(exit_code())
 
 
@@ -259,6 +256,13 @@ def _clear_up() -> None:
     _State.ending = True
     for child in list(child_processes):
         _try(os.kill, child, signal.SIGTERM)
+    _remove_temporary()
+
+
+def _remove_what_came() -> None:
+    """Remove temporary files again: another thread may just have created one under a name that it got before."""
+    if temporary_files:
+        time.sleep(_PAUSE)
     _remove_temporary()
 
 

@@ -149,7 +149,7 @@ def _wrong_first(job: Job, ran: Forked, folder: Path, sent: signal.Signals, came
     if told := what_is_wrong_with(ran.said):
         return told
     if len(hidden) > (_LEFT_MAX if sent == signal.SIGKILL else 0):
-        return f"leaves {hidden} after {sent.name}"
+        return f"leaves {hidden} after {sent.name}, exit code {ran.code}: {ran.said.decode(errors='replace')[-500:]}"
     seen = job.seen(folder)
     other = {name for name, what in seen.items() if job.wanted.get(name) != what}
     partly = {name for name in other if _is_partly(job, name)}
