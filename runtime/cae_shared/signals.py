@@ -116,7 +116,7 @@ def end_now(code: int) -> None:
         code: the exit code.
     """
     _clear_up()
-    _remove_what_came()
+    _remove_temporary(_PAUSE)  # again, as `_end` does
     os._exit(code)
 
 
@@ -248,7 +248,7 @@ def _end() -> None:
             os.write(stream.fileno(), f"{before}{_State.name}: interrupted\n".encode())
     except (AttributeError, OSError, ValueError):  # there is no stderr, or it is closed
         pass
-    _remove_what_came()
+    _remove_temporary(_PAUSE)  # again: another thread may just have created a file under a name it got before
     os._exit(exit_code())
 
 
@@ -259,14 +259,9 @@ def _clear_up() -> None:
     _remove_temporary()
 
 
-def _remove_what_came() -> None:
-    """Remove temporary files again: another thread may just have created one under a name that it got before."""
+def _remove_temporary(pause: float = 0.0) -> None:
     if temporary_files:
-        time.sleep(_PAUSE)
-    _remove_temporary()
-
-
-def _remove_temporary() -> None:
+        time.sleep(pause)
     for name in list(temporary_files):
         _try(os.unlink, name)
     for folder in list(temporary_folders):
