@@ -146,11 +146,11 @@ def is_ending() -> bool:
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     """Called in the main thread as soon as it runs Python code again."""
+    if number == _HANGUP:
+        _leave_terminal()
     if _State.first and not _State.owed:
         return  # the work is already ending; `_watch` counts
     _State.first = _State.first or number
-    if number == _HANGUP:
-        _leave_terminal()
     if not _State.raising:
         _end()
     if _is_importing(frame):  # C extensions turn exceptions during their import into ImportError
@@ -179,19 +179,21 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 def _watch(reader: int) -> None:
     """End the process after the second signal, even while the main thread is in native code."""
-    came = 0
+    came, last = 0, -_GRACE
     while True:
         for number in os.read(reader, 64):
             if number == _AGAIN:
                 time.sleep(_PAUSE)
                 came -= 1  # it comes through the pipe, too
                 _signal_main_thread(_State.first)
-            elif number in _HEEDED and not (number == _HANGUP and came):  # shell and kernel may both send SIGHUP
-                came += 1
+            elif number in _HEEDED:
+                if number == _HANGUP and time.monotonic() < last + _GRACE:  # shell and kernel may both send SIGHUP
+                    continue
+                came, last = came + 1, time.monotonic()
                 _State.count = came
                 first = _State.first or number
                 if came == 1 and not _State.first:
-                    _thread.start_new_thread(_end_if_unheard, (first,))
+                    _try(_thread.start_new_thread, _end_if_unheard, (first,))
         if came > 1:
             time.sleep(_GRACE)
             _State.first = first
@@ -273,11 +275,11 @@ def _remove_temporary(pause: float = 0.0) -> None:
         _try(os.rmdir, folder)
 
 
-def _try(call: Callable[..., None], *arguments: object) -> None:
-    """Ignore system errors: a file may already be renamed, a child may have ended."""
+def _try(call: Callable[..., object], *arguments: object) -> None:
+    """Ignore errors: a file may already be renamed, a child may have ended, no thread may be left."""
     try:
         call(*arguments)
-    except OSError:
+    except (OSError, RuntimeError):
         return
 
 

@@ -16,7 +16,7 @@ _ENDING = ".partial"
 _DIGITS = 16
 _OLD = 7 * 86400.0  # seconds after which a file that nobody has written to belongs to a process that was killed
 _YOUNG = 3600.0  # seconds
-_NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})  # of file systems that cannot
+_NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})  # of file systems that cannot
 _locks: dict[str, int] = {}  # of the temporary folders of this process
 _swept: set[tuple[Path, str]] = set()
 
@@ -115,7 +115,7 @@ def rename(temporary: Path, path: Path) -> None:
     Raises:
         OSError: the content cannot be written to the disk, or the file cannot take its name.
     """
-    descriptor = os.open(temporary, os.O_RDWR)
+    descriptor = os.open(temporary, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as e:

@@ -11,21 +11,25 @@ from typing import Any, Final
 HIDDEN: Final = "***"  # what is shown in place of passwords
 
 # Up to the last @, since a password may contain others, quotes, and within one pair of quotes spaces. One slash: a path
-# that was made of an address.
+# that was made of an address. Lengths are bounded: a text of any bytes is masked in time that grows with its length.
 _USER: Final = re.compile(
-    r"([A-Za-z][A-Za-z0-9+.-]+:/{1,2})(?:\S*|[^\s:@/'\"]+:(?!\d*(?:[/\s]|$))(?:(?!://)[^'\"\n])*)@"
+    r"([A-Za-z][A-Za-z0-9+.-]{1,20}:/{1,2})(?:\S{0,2000}|[^\s:@/'\"]{1,200}:(?!\d*(?:[/\s]|$))(?:(?!://)[^'\"\n]){0,500})@"
 )
 # The same without a colon or without the whole scheme. `a:b@c.png` and `C:/a@b/c.png` are names of files.
-_MISTYPED: Final = re.compile(r"(?<![\w./-])((?:https?|rtsps?|rtmps?|srt|udp|ftp|s3|gs|az)/{1,2})[^\s/:@]*:\S*@")
+_MISTYPED: Final = re.compile(r"(?<![\w./-])((?:https?|rtsps?|rtmps?)/{1,2})[^\s/:@]{0,200}:\S{0,2000}@")
 _BARE_USER: Final = re.compile(
-    r"(?<![\w./\\:@-])[^\s:@/\\'\"]+:(?![/\\])[^\s@/]+@(?=(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::\d+|/))"
+    r"(?<![\w./\\:@-])[^\s:@/\\'\"]{1,200}:(?![/\\])[^\s@/]{1,500}@(?=(?:[\w.-]{1,300}|\[[0-9a-fA-F:.]+\])(?::\d+|/))"
 )
 _VALUE: Final = re.compile(r"([?&][^=&\s'\"]*=)[^&\s'\"]+")
-_IN_ADDRESS: Final = re.compile(r"(://[^\s'\"#;]*[#;][^=&#;\s'\"]*=)[^&#;\s'\"]+")  # the first; names tell others
+# The first of an address; names tell others.
+_IN_ADDRESS: Final = re.compile(r"(://[^\s'\"#;]{0,2000}[#;][^=&#;\s'\"]{0,200}=)[^&#;\s'\"]+")
 _NAMED: Final = re.compile(
-    r"([#;&](?:[\w-]*(?:token|passw(?:or)?d|pwd|secret|signature|apikey)|sig|key|auth)=)[^&#;\s'\"]+", re.IGNORECASE
+    r"([#;&](?:[\w-]{0,50}(?:token|passw(?:or)?d|pwd|secret|signature|apikey)|sig|key|auth)=)[^&#;\s'\"]+",
+    re.IGNORECASE,
 )
-_BARE_QUERY: Final = re.compile(r"((?:https?|rtsps?|rtmp)://[^\s'\"?]*\?)[^\s'\"=]+=*(?![^\s'\"])", re.IGNORECASE)
+_BARE_QUERY: Final = re.compile(
+    r"((?:https?|rtsps?|rtmp)://[^\s'\"?]{0,2000}\?)[^\s'\"=]+=*(?![^\s'\"])", re.IGNORECASE
+)
 
 _LEADING: Final = re.compile(r"([a-z_0-9]+)(?= is |: | ')")
 _QUOTED: Final = r"""(?<!\w)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""

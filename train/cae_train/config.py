@@ -167,7 +167,7 @@ class TrainConfig:
         values = _of_today(values)
         for key in values:
             if key not in known:
-                raise ConfigError(f"unknown setting {key!r}: choose from {', '.join(known)}")
+                raise ConfigError(f"unknown setting {key[:100]!r}: choose from {', '.join(known)}")
         return cls(**values)
 
 

@@ -73,6 +73,17 @@ def how_to_export(path: Path) -> str:
     return f"it is {what} {TRAINED}: export that first: cae-export {shell_word(beside)}"
 
 
+def refuse_large(path: Path, size: int) -> None:
+    """Refuse a model of more than 256 MiB.
+
+    Raises:
+        ModelError: it is larger.
+    """
+    if size > MODEL_BYTES_MAX:
+        limit = MODEL_BYTES_MAX // 2**20
+        raise ModelError(f"model {str(path)!r} has {size / 2**20:.0f} MiB: the limit is {limit} MiB")
+
+
 def read_model(path: Path) -> bytes:
     """Return the bytes of a model file.
 
@@ -80,10 +91,7 @@ def read_model(path: Path) -> bytes:
         ModelError: it cannot be read, or is larger than 256 MiB.
     """
     try:
-        size = path.stat().st_size
-        if size > MODEL_BYTES_MAX:
-            limit = MODEL_BYTES_MAX // 2**20
-            raise ModelError(f"model {str(path)!r} has {size / 2**20:.0f} MiB: the limit is {limit} MiB")
+        refuse_large(path, path.stat().st_size)
         return path.read_bytes()
     except OSError as e:
         raise ModelError(f"model {str(path)!r} cannot be read: {e.strerror}") from e

@@ -23,7 +23,7 @@ from cae_runtime.inference.model_checks import (
     graph_batch,
     refuse_damaged,
 )
-from cae_runtime.inference.model_files import DEFAULT_MODEL, find_model, packaged_models, read_model
+from cae_runtime.inference.model_files import DEFAULT_MODEL, find_model, packaged_models, read_model, refuse_large
 from cae_runtime.inference.model_spec import RESTORING
 from cae_runtime.inference.providers import AUTO, CPU, by_full_name, parse_provider
 from cae_runtime.inference.untrusted.refusals import refuse_not_finite, refuse_unsafe
@@ -97,7 +97,7 @@ class Session:
         self._fetch = [self._session.get_outputs()[0].name]
         self._dtype = np.dtype(self.spec.dtype)
         _log.debug("opened %s (%s, task %s) on %s", self.path, self.spec.architecture, task, self.provider)
-        self._closed = False
+        self._closed = self._has_run = False
         self._reopening = threading.Lock()
         renew_after_fork(self)
         if task in RESTORING and self.provider == CPU and patch <= _PROBED_MAX:
@@ -178,10 +178,12 @@ class Session:
         try:
             (output,) = session.run(self._fetch, {self._feed: patches.astype(self._dtype, copy=False)})
         except Exception as e:  # onnxruntime's exceptions have no common base class
-            self._refuse_unusable(session)
+            if not self._has_run:  # one that has is not to blame: other threads may use the memory
+                self._refuse_unusable(session)
             raise ProviderError(
                 f"{self.provider} failed on a batch of shape {patches.shape}: {engine.reason(e)}"
             ) from e
+        self._has_run = True
         result: NDArray[np.float32] = np.asarray(output).astype(np.float32, copy=False)
         wanted = (len(patches), *self._gives)
         if result.shape != wanted:
@@ -214,6 +216,7 @@ class Session:
         """Start the model; the note says in one line where it runs and why."""
         choice = self._choice
         data = read_model(path) if self._content is None else self._content
+        refuse_large(path, len(data))
         refuse_unsafe(path, data)
         if choice is None:
             session, note = engine.start_best(path, data, self._threads)

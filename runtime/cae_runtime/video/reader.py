@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -279,7 +280,8 @@ class VideoSource:
 
 
 def _opened(path: Path) -> InputContainer:
-    if path.exists() and (kind := special_kind(path.stat().st_mode)):  # opening a pipe could block forever
+    exists = os.path.exists(path)  # noqa: PTH110 - never raises; `av.open` says why it cannot be read
+    if exists and (kind := special_kind(path.stat().st_mode)):  # opening a pipe could block forever
         raise VideoError(f"is not a file but {kind}: it was not opened")
     return av.open(f"file:{path}", "r", options=_LIMITS, container_options=_SAFE, metadata_errors="replace")
 

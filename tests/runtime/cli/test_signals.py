@@ -339,6 +339,9 @@ def work():
             print("ready", flush=True)
             time.sleep(60)
     except KeyboardInterrupt:
+        if exit_code() == 130:
+            print("interrupted", flush=True)
+            time.sleep(0.5)  # the terminal is closed then
         print("finishing", flush=True)  # to a terminal that is gone
         Path("finished").touch()
         sys.exit(exit_code())
@@ -347,14 +350,22 @@ run_command("cae-run", work)
 """
 
 
-@pytest.mark.parametrize("ignored", [False, True], ids=["closed", "nohup"])
-def test_a_closed_terminal_ends_a_command_in_order(tmp_path: Path, ignored: bool) -> None:
+def _until(terminal: int, word: bytes) -> bytes:
+    read = b""
+    while word not in read:
+        read += os.read(terminal, 100)
+    return read
+
+
+@pytest.mark.parametrize("how", ["closed", "Ctrl-C before", "nohup"])
+def test_a_closed_terminal_ends_a_command_in_order(tmp_path: Path, how: str) -> None:
     import pty
     import termios
 
     def begin() -> None:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if how == "nohup" else signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     master, slave = pty.openpty()
     words = [sys.executable, "-c", IN_TERMINAL]
@@ -365,14 +376,17 @@ def test_a_closed_terminal_ends_a_command_in_order(tmp_path: Path, ignored: bool
         os.close(slave)
         assert b"ready" in os.read(master, 100)
         assert [path.suffix for path in tmp_path.iterdir()] == [".partial"]
+        if how == "Ctrl-C before":
+            os.write(master, b"\x03")
+            assert b"interrupted" in _until(master, b"interrupted")
         os.close(master)
-        if ignored:
+        if how == "nohup":
             process.send_signal(signal.SIGHUP)
             process.send_signal(signal.SIGTERM)  # the terminal is still gone, so that nothing can be told
             assert process.wait(20) in (1, 143)
             assert not list(tmp_path.glob(".*"))
         else:
-            assert process.wait(20) == 129
+            assert process.wait(20) == (130 if how == "Ctrl-C before" else 129)
             assert [path.name for path in tmp_path.iterdir()] == ["finished"]
     finally:
         process.kill()

@@ -69,6 +69,37 @@ def test_a_model_with_functions_is_refused(fixture_model: Model) -> None:
         Session(fixture_model("identity").read_bytes() + b"\xca\x01\x03\x0a\x01f")
 
 
+@pytest.mark.parametrize("number", [2**62, 2**64 + 5])
+def test_an_operator_that_is_a_number_is_no_operator(number: int) -> None:
+    """As bytes, that many zeros would be made of it."""
+    digits = [number >> shift & 127 | 128 for shift in range(0, 70, 7)]
+    node = bytes([0x20, *digits[:-1], digits[-1] & 127])
+    graph = bytes([0x0A, len(node)]) + node
+    with pytest.raises(ModelError, match=r"onnxruntime|ONNX"):
+        Session(bytes([0x3A, len(graph)]) + graph)
+
+
+def test_a_model_that_was_compiled_for_a_provider_is_refused(fixture_model: Model) -> None:
+    """Such a node may name a file that TensorRT or OpenVINO opens."""
+    node = b"\x22\x09EPContext"
+    graph = bytes([0x0A, len(node)]) + node
+    with pytest.raises(ModelError, match="was compiled for one execution provider"):
+        Session(fixture_model("identity").read_bytes() + bytes([0x3A, len(graph)]) + graph)
+
+
+def test_a_model_that_has_run_is_not_blamed(fixture_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session(fixture_model("identity"), provider="cpu")
+    patches = np.zeros((2, 3, 32, 32), np.float32)
+
+    class Full:
+        def run(self, *_: object) -> None:
+            raise RuntimeError("bad allocation")
+
+    monkeypatch.setattr(session, "_session", Full())
+    with pytest.raises(ProviderError, match="failed on a batch of shape"):
+        session.run(patches)
+
+
 def test_a_model_that_contains_itself_is_refused(fixture_model: Model, cae_run: Command, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     done = cae_run(tmp_path / "a.png", "-o", tmp_path / "out", model="endless")

@@ -130,8 +130,9 @@ def test_folders_and_oversized_files_are_refused_as_models(tmp_path: Path, monke
         Session(tmp_path)
     monkeypatch.setattr(model_files, "MODEL_BYTES_MAX", 2**20)
     (tmp_path / "large.onnx").write_bytes(bytes(2**21))
-    with pytest.raises(ModelError, match="the limit is 1 MiB"):
-        Session(tmp_path / "large.onnx")
+    for model in (tmp_path / "large.onnx", bytes(2**21)):
+        with pytest.raises(ModelError, match="the limit is 1 MiB"):
+            Session(model)
 
 
 def test_packaged_models_are_opened_by_name(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-_READ_MAX: Final = 2**16  # characters that are looked at; a file may have names of any length
+_READ_MAX: Final = 2**13  # characters that are looked at; a file may have names of any length
 _CODE: Final = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _PLACE: Final = re.compile(r"\S*\.(?:cc|cpp|h|hpp|cu|cuh):\d+ ")
 _AFTER_SIGNATURE: Final = re.compile(r"(?: const)?(?: \[with [^\]]*\])? ")

@@ -16,6 +16,7 @@ from cae_runtime.inference.untrusted.parts import TooManyPartsError, walked
 _OPERATOR: Final = 4  # field of a node
 # Operators that repeat a graph any number of times: an untrusted file might never finish.
 _UNBOUNDED: Final = frozenset({b"Loop", b"Scan", b"BeamSearch", b"WhisperBeamSearch", b"GreedySearch", b"Sampling"})
+_COMPILED: Final = b"EPContext"  # names a file of an execution provider
 _DATA_TYPE, _FLOAT_DATA, _INT32_DATA, _NAME, _RAW_DATA, _DOUBLE_DATA = 2, 4, 5, 8, 9, 10  # fields of a tensor
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14  # fields of a tensor: where its values are, if not in the file
 _FLOATS: Final = {1: "<f4", 11: "<f8"}  # data types of tensors
@@ -55,10 +56,13 @@ def _unsafe(kind: str, number: int, value: Any) -> str:
     if kind == "function":
         return "has functions, which may call each other without end: only models without functions are run"
     if kind == "sparse":
-        return "has sparse weights, which may expand to any size: export it again with cae-export"
-    if kind == "node" and number == _OPERATOR and bytes(value) in _UNBOUNDED:
-        name = bytes(value).decode()
-        return f"has the operator {name}, which may never finish: only models without loops are run"
+        return "has sparse weights, which may expand to any size: export it with dense weights"
+    if kind == "node" and number == _OPERATOR and isinstance(value, memoryview):
+        name = bytes(value)
+        if name in _UNBOUNDED:
+            return f"has the operator {name.decode()}, which may never finish: only models without loops are run"
+        if name == _COMPILED:
+            return "was compiled for one execution provider, and may name other files: export it as plain ONNX"
     if kind == "tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value)):
         return "keeps its weights in another file: export it as one file"
     return ""
@@ -77,8 +81,8 @@ def refuse_not_finite(path: Path, data: bytes) -> None:
     try:
         for tensor in _tensors(memoryview(data)):
             if not _finite(tensor):
-                name = b"".join(bytes(value) for field, value in tensor if field == _NAME)
-                shown = name[:100].decode("utf-8", "replace")
+                names = (value for field, value in tensor if field == _NAME and isinstance(value, memoryview))
+                shown = b"".join(names)[:100].decode("utf-8", "replace")
                 raise ModelError(
                     f"model {str(path)!r}: its weights {shown!r} hold NaN or infinity: the file is damaged, export it "
                     "again"

@@ -35,7 +35,7 @@ export async function keepOffline(busy: () => boolean): Promise<void> {
   }
 }
 
-/** Loads the page anew, a few times at most for each reason: where it does not help, it is not tried for ever. */
+/** Loads the page anew, a few times at most for each reason: where it does not help, it is not tried forever. */
 function reload(why: string, times: number): void {
   const before = Number(sessionStorage.getItem(why)); // another navigation may have replaced an earlier reload
   if (before >= times) return;
