@@ -56,9 +56,6 @@ def checked_place(name: str, value: Any, wanted: str = "the path or address of a
     return place
 
 
-THREADS_MAX: Final = 4096
-
-
 def checked_whole(name: str, value: Any, low: int, high: int | None = None, unless: str = "") -> int:
     """Return a whole number in a range, `low` to `high` or to any size.
 

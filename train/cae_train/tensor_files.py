@@ -12,6 +12,7 @@ from cae_train.errors import CheckpointError, CheckpointNotFoundError
 
 _ZIP = b"PK\x03\x04"  # that a zip archive begins with
 _END_MAX = 2**16 + 22  # bytes at an archive's end that may say where its list of parts is
+_OTHERS_MAX = 2**24  # bytes of a part that is no tensor
 _LOCATOR, _LARGE_END = 20, 56  # bytes of what archives of more than 4 GiB, and those of torch, have besides
 
 
@@ -38,6 +39,11 @@ def read_tensors(path: Path, limit: int, kind: str, legacy: bool = False) -> Any
             with zipfile.ZipFile(path) as archive:
                 if archive.start_dir != _directory_of(path):  # torch would unpack what another directory lists
                     raise CheckpointError(f"{path} is not a {kind}: its list of parts is damaged")
+                others = (entry for entry in archive.infolist() if "/data/" not in entry.filename)
+                if any(entry.file_size > _OTHERS_MAX for entry in others):  # torch makes copies of them
+                    raise CheckpointError(
+                        f"{path} is not a {kind}: a part besides its tensors has more than {_OTHERS_MAX >> 20} MiB"
+                    )
                 if sum(entry.file_size for entry in archive.infolist()) > limit:
                     raise CheckpointError(f"{path} unpacks to more than {limit >> 20} MiB, no {kind} does")
         elif (cut_off := _begins_as_zip(path)) or not legacy:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cae_runtime.arguments import THREADS_MAX
 from cae_runtime.errors import UsageError
+from cae_runtime.inference.cpu_limits import THREADS_MAX
 from cae_runtime.io.formats import CODECS, CRF_MAX, FORMAT_OF_SUFFIX, VIDEO_FORMAT_OF_SUFFIX, VideoCoding, known_suffix
 from cae_runtime.jobs.restore.options import RestoreOptions
 from cae_runtime.places.address import PROTOCOLS, is_address

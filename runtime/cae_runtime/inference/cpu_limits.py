@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+THREADS_MAX: Final = 4096  # of a session
 _GROUPS: Final = Path("/sys/fs/cgroup")
 _OWN_GROUPS: Final = Path("/proc/self/cgroup")
 _NO_LIMIT: Final = 2**60  # version 1 writes a larger number for no limit

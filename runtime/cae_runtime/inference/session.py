@@ -13,10 +13,10 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cae_runtime.arguments import THREADS_MAX, checked_whole
+from cae_runtime.arguments import checked_whole
 from cae_runtime.errors import ArgumentTypeError, ModelError, ProviderError, UsageError
 from cae_runtime.inference import onnx_backend as engine
-from cae_runtime.inference.cpu_limits import usable_cpus
+from cae_runtime.inference.cpu_limits import THREADS_MAX, usable_cpus
 from cae_runtime.inference.forks import renew_after_fork
 from cae_runtime.inference.model_checks import (
     checked_spec,

@@ -97,7 +97,7 @@ def test_flat_areas_stay_flat(restorer: Restorer) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "limit"), list(zip(MODELS, (1.05, 1.05, 1.13, 1.13, 1.05, 1.05), strict=True)))
+@pytest.mark.parametrize(("name", "limit"), list(zip(MODELS, (1.06, 1.05, 1.13, 1.13, 1.05, 1.05), strict=True)))
 def test_there_is_no_seam_at_patch_borders(name: str, limit: float) -> None:
     """Steps across patch borders against steps elsewhere, beside those of the clean photographs."""
     restorer = Restorer(name, provider="cpu")

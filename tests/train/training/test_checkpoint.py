@@ -204,6 +204,13 @@ def test_a_zip_bomb_is_not_unpacked(model: Path, monkeypatch: pytest.MonkeyPatch
     one_line(model, "unpacks to more than 4 MiB")
 
 
+def test_a_large_part_besides_the_tensors_is_not_unpacked(model: Path) -> None:
+    """Of 448 MiB in place of the version, torch made 2.7 GB."""
+    with zipfile.ZipFile(model, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/more", bytes(2**24 + 1))
+    one_line(model, "a part besides its tensors has more than 16 MiB")
+
+
 def test_a_second_list_of_parts_does_not_hide_a_zip_bomb(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python reads the list just before the end of the archive, torch the one that the end names."""
     monkeypatch.setattr(cae_train.checkpoint, "MAX_BYTES", 4 * 2**20)

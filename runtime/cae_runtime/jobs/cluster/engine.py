@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from cae_runtime.arguments import THREADS_MAX, checked_whole
+from cae_runtime.arguments import checked_whole
 from cae_runtime.errors import ClusterError, ImageError, UsageError
+from cae_runtime.inference.cpu_limits import THREADS_MAX
 from cae_runtime.inference.model_files import DEFAULT_MODEL, read_model
 from cae_runtime.inference.providers import AUTO, parse_provider
 from cae_runtime.inference.session import Session
