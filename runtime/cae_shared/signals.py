@@ -201,9 +201,13 @@ def _watch(reader: int) -> None:
 
 
 def _end_if_unheard(first: int) -> None:
-    """End the process if the main thread stays in native code, so that `_on_signal` is not called."""
+    """End the process if the main thread stays in native code, so that `_on_signal` is not called.
+
+    A library may have put a handler of its own in its place for a while: then the signal is that handler's.
+    """
+    ours = signal.getsignal(first) is _on_signal
     time.sleep(_GRACE)
-    if not _State.first and not _State.raising:
+    if ours and not _State.first and not _State.raising:
         _State.first = first
         _end()
 

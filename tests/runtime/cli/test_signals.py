@@ -195,7 +195,11 @@ def test_refused_system_resources_are_a_one_line_error(
     assert not (tmp_path / "out").exists()
 
 
-def test_too_little_memory_for_threads_is_a_whole_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_little_memory_for_threads_is_a_whole_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cae_shared.command.heed", lambda _: None)
+
     def work() -> None:
         raise RuntimeError("can't start new thread")
 
@@ -323,6 +327,25 @@ def test_one_signal_ends_native_code_that_does_not_return(number: signal.Signals
         words, env=environment, capture_output=True, text=True, timeout=20, check=False, preexec_fn=heed_ctrl_c
     )
     assert (done.returncode, done.stderr) == (128 + number, "cae-run: interrupted\n")
+
+
+WITH_ANOTHER_HANDLER = """
+import os, signal, time
+from cae_shared.signals import heed
+heed("cae-run")
+before = signal.signal(signal.SIGINT, lambda *_: print("heard", flush=True))
+os.kill(os.getpid(), signal.SIGINT)
+time.sleep(0.5)
+signal.signal(signal.SIGINT, before)
+time.sleep(1)
+print("done")
+"""
+
+
+def test_a_signal_that_a_library_handles_does_not_end_the_command() -> None:
+    words = [sys.executable, "-c", WITH_ANOTHER_HANDLER]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False, preexec_fn=heed_ctrl_c)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "heard\ndone\n", "")
 
 
 IN_TERMINAL = """
