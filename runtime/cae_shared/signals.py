@@ -68,7 +68,6 @@ def heed(name: str) -> None:
     import threading
 
     _State.writer, _State.main = writer, threading.get_ident()
-
     threading.Thread(target=_watch, args=(reader,), name="cae-signals", daemon=True).start()
 
 
@@ -201,11 +200,8 @@ def _watch(reader: int) -> None:
 
 
 def _end_if_unheard(first: int) -> None:
-    """End the process if the main thread stays in native code, so that `_on_signal` is not called.
-
-    A library may have put a handler of its own in its place for a while: then the signal is that handler's.
-    """
-    ours = signal.getsignal(first) is _on_signal
+    """End the process if the main thread stays in native code, so that `_on_signal` is not called."""
+    ours = signal.getsignal(first) is _on_signal  # otherwise a library handles the signal
     time.sleep(_GRACE)
     if ours and not _State.first and not _State.raising:
         _State.first = first
