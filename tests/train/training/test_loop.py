@@ -83,6 +83,27 @@ def test_the_pictures_of_a_run_are_readable(finished: Path) -> None:
         assert image.std() > 10
 
 
+@pytest.mark.parametrize(
+    ("share", "stop", "drawn"), [(1e-9, None, [1, 4]), (1e-9, 13, [1, 3]), (1e9, None, [1, 2, 3, 4])]
+)
+def test_drawing_curves_takes_a_small_share_of_the_time_and_misses_no_epoch(
+    share: float,
+    stop: int | None,
+    drawn: list[int],
+    settings: Settings,
+    run: Run,
+    tmp_path: Path,
+    stop_at: StopAt,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(cae_train.training.run_folder, "DRAWING_SHARE", share)
+    monkeypatch.setattr(cae_train.training.run_folder, "draw_curves", lambda _, rows: seen.append(len(rows)))
+    config = settings(epochs=4, epoch_crops=64, batch=16)
+    run(config, tmp_path / "run", callbacks=[stop_at(stop)] if stop else [])
+    assert seen == drawn
+
+
 def test_model_pt_is_the_best_epoch_and_says_so(finished: Path, settings: Settings) -> None:
     loaded = load_model(finished / "model.pt")
     best = max(rows_of(finished), key=lambda row: float(row["val_psnr"]))

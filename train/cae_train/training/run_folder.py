@@ -21,6 +21,7 @@ from cae_train.training.optimization.ema import Ema
 from cae_train.training.run_files import CONFIG, CURVES, METRICS, MODEL, SAMPLES
 
 SHEET_PATCHES, SHEET_SAMPLES = 8, 12
+DRAWING_SHARE = 0.1  # of the time at most, for curves before the end
 FIGURES = {"train_loss", "train_psnr", "loss", "psnr"}  # that every run has
 
 
@@ -39,6 +40,8 @@ class RunFolder(Callback):
         self.restored: float | None = None  # the best PSNR before a resumed run, if its checkpoint has it
         self.began = 0.0
         self.saved = False  # whether `model.pt` is this run's own
+        self.drawn = 0  # number of epochs in `curves.png`
+        self.draw_after = float("-inf")  # seconds of the clock
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best PSNR for the checkpoint, exactly: the table has rounded figures."""
@@ -98,7 +101,7 @@ class RunFolder(Callback):
         if not trainer.is_global_zero:
             return
         self._write_table()
-        draw_curves(self.out / CURVES, self.rows)
+        self._draw(time.monotonic() >= self.draw_after)
         degraded, clean = (batch[:SHEET_PATCHES] for batch in training.held_out)
         mask = holes(degraded) & (degraded != clean).any(1, keepdim=True) if training.material.leaves_holes else None
         with torch.inference_mode():
@@ -117,12 +120,17 @@ class RunFolder(Callback):
             save_model(self.out / MODEL, training.net, self.config, metrics)
             self.saved = True
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the curves of the last epochs."""
+        self._draw(trainer.is_global_zero)
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave a usable model also when the run is stopped before its first epoch ends."""
         listen_again()  # Lightning ignores Ctrl-C from here on: a second one must end whatever hangs
         training: Training = pl_module  # type: ignore[assignment]
         if isinstance(exception, (KeyboardInterrupt, SystemExit)):  # Lightning makes a SystemExit of SIGTERM
             self.keep(trainer, training)
+            self._draw(trainer.is_global_zero)
 
     def keep(self, trainer: Trainer, training: Training) -> None:
         """Save the current weights if no epoch has ended."""
@@ -131,6 +139,15 @@ class RunFolder(Callback):
             network = averages[0].network(training.net) if averages else training.net
             save_model(self.out / MODEL, network, self.config, {})
             self.saved = True
+
+    def _draw(self, wanted: bool) -> None:
+        """Draw the curves, if that is wanted and there are epochs that they lack."""
+        if not wanted or self.drawn == len(self.rows):
+            return
+        began = time.monotonic()
+        draw_curves(self.out / CURVES, self.rows)
+        self.drawn, ended = len(self.rows), time.monotonic()
+        self.draw_after = ended + (ended - began) / DRAWING_SHARE
 
     def _write_table(self) -> None:
         with whole_file(self.out / METRICS) as partial, partial.open("w", newline="", encoding="utf-8") as file:
