@@ -12,7 +12,7 @@ from tests.campaign.parity import PRECISIONS, exported
 
 ROOT = Path(__file__).parents[2]
 SHORT = {
-    "images": 80, "models": 50, "videos": 40, "training": 60, "kills": 6, "places": 20, "secrets": 8, "soak": 13,
+    "images": 50, "models": 30, "videos": 25, "training": 40, "kills": 6, "places": 20, "secrets": 5, "soak": 13,
     "parsers": 200,
 }  # fmt: skip
 
