@@ -11,9 +11,11 @@ from typing import Any, Final
 HIDDEN: Final = "***"  # what is shown in place of passwords
 
 # Up to the last @, since a password may contain others, quotes, and within one pair of quotes spaces. One slash: a path
-# that was made of an address. Lengths are bounded: a text of any bytes is masked in time that grows with its length.
+# that was made of an address; backslashes: a mistake. Lengths are bounded: a text of any bytes is masked in time that
+# grows with its length.
 _USER: Final = re.compile(
-    r"([A-Za-z][A-Za-z0-9+.-]{1,20}:/{1,2})(?:\S{0,2000}|[^\s:@/'\"]{1,200}:(?!\d*(?:[/\s]|$))(?:(?!://)[^'\"\n]){0,500})@"
+    r"([A-Za-z][A-Za-z0-9+.-]{1,20}:(?:/{1,2}|\\{1,4}))"
+    r"(?:\S{0,2000}|[^\s:@/'\"]{1,200}:(?!\d*(?:[/\s]|$))(?:(?!://)[^'\"\n]){0,500})@"
 )
 # The same without a colon or without the whole scheme. `a:b@c.png` and `C:/a@b/c.png` are names of files.
 _MISTYPED: Final = re.compile(r"(?<![\w./-])((?:https?|rtsps?|rtmps?)/{1,2})[^\s/:@]{0,200}:\S{0,2000}@")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import shutil
 import sys
 import tempfile
@@ -82,4 +83,7 @@ def _memory() -> str | None:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", "1"
+    )  # before torch is imported: its threads do not survive a fork
     sys.exit(main())

@@ -5,11 +5,12 @@ Imports nothing heavy, so that `cae-train --help` needs no extra.
 
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from cae_train.errors import ConfigError
 
@@ -217,13 +218,15 @@ def load_toml(path: Path) -> dict[str, Any]:
     try:
         if path.is_dir():
             raise IsADirectoryError(path)  # opening it would be a PermissionError on Windows
-        with path.open("rb") as file:
+        with _opened(path) as file:
             data = file.read(_TOML_BYTES_MAX + 1)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as e:
         wrong = "is a folder" if isinstance(e, IsADirectoryError) else "does not exist"
         raise ConfigError(f"config {str(path)!r} {wrong}: name a recipe, or the config.toml of a run") from e
     except OSError as e:
         raise ConfigError(f"settings {path} cannot be read: {e.strerror or e}") from e
+    if not data and path.is_fifo():
+        raise ConfigError(f"config {str(path)!r} is a named pipe that nothing is written to")
     if len(data) > _TOML_BYTES_MAX:
         raise ConfigError(f"settings {path} has more than {_TOML_BYTES_MAX >> 20} MiB, the limit")
     if _LONG.search(data):
@@ -236,6 +239,15 @@ def load_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"settings {path} is nested too deeply") from e
     except ValueError as e:  # also of a number with thousands of digits
         raise ConfigError(f"settings {path} is not TOML: {e}") from e
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a file; a named pipe without waiting for somebody who writes to it."""
+    if sys.platform == "win32" or not path.is_fifo():
+        return path.open("rb")
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(opened, True)
+    return os.fdopen(opened, "rb")
 
 
 def _of_today(values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ import typer
 
 from cae_runtime.cli.option_checks import option_name
 from cae_runtime.cli.options import Options
-from cae_shared.text import printable, with_options
+from cae_shared.text import masked, printable, with_options
 
 _SAID_AS_ARGUMENTS: Final = {"given", "sources", "output", "model", "provider"}  # "model 'x' is damaged" stays so
 OPTIONS: Final = {
@@ -22,8 +22,8 @@ OPTIONS: Final = {
 
 
 def tell(line: str) -> None:
-    """Print a message on stderr, with options instead of Python's arguments; control characters are escaped."""
-    typer.echo(printable(in_words(line)), err=True)
+    """Print a message on stderr: with options for Python's arguments, without passwords and control characters."""
+    typer.echo(printable(masked(in_words(line))), err=True)
 
 
 def in_words(line: str) -> str:

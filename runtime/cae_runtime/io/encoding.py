@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any, Final
 
@@ -26,12 +27,14 @@ from cae_runtime.io.metadata.record import bits_name
 from cae_runtime.io.metadata.tiff import joined
 from cae_runtime.io.orientation import upright
 from cae_runtime.io.stderr import quiet
+from cae_shared.temporary import temporary_folder
 
 DEFAULT_QUALITY: Final = 95
 WITH_QUALITY: Final = frozenset({JPEG, WEBP, AVIF, HEIC})
 WITHOUT_QUALITY: Final = "note: quality is that of JPEG, WebP, AVIF and HEIC, and no output is one: it changes nothing"
 _HEIC_QUALITY: Final = 80  # of about the same size and error as a JPEG of 95
 _AVIF_BITS: Final = 12  # of pictures with 16 bits, unless their source had 10
+_AVIF_SIDE_MAX: Final = 32_768  # pixels; libavif writes more, and reads no more
 GRAY_LAYOUT: Final = "gray layout (gray with alpha is stored as color with alpha)"
 # Keeps the colors under alpha 0 in a lossless WebP, where this OpenCV can be told to.
 _WEBP_EXACT: Final[list[int]] = (
@@ -104,8 +107,8 @@ def check_fits(picture: Picture, format: str) -> None:
     """Refuse a picture that a format cannot hold, before any work is done for it.
 
     Raises:
-        ImageFormatError: it has alpha (JPEG), 16 bits (JPEG, WebP, BMP), floating-point values, or several frames or
-            pages.
+        ImageFormatError: it has alpha (JPEG), 16 bits (JPEG, WebP, BMP), floating-point values, several frames or
+            pages, or a side of more than 32,768 pixels (AVIF).
     """
     pixels = picture.pixels
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
@@ -116,6 +119,8 @@ def check_fits(picture: Picture, format: str) -> None:
         raise ImageFormatError(f"has {count} frames, and {format} holds one: write a WebP or PNG", ".webp")
     if channels in HAS_ALPHA and format in _WITHOUT_ALPHA:
         raise ImageFormatError(f"has an alpha channel, which {format} cannot hold: write a PNG")
+    if format == AVIF and max(pixels.shape[:2]) > _AVIF_SIDE_MAX:
+        raise _wrong_size(pixels, format)
     if pixels.dtype == np.float32 and format != TIFF:
         raise ImageFormatError(f"has floating-point values, and {format} holds integers: write a TIFF", ".tif")
     if pixels.dtype == np.uint16 and picture.format != RAW and format not in _SIXTEEN_BIT:
@@ -172,16 +177,34 @@ def _encoded(pixels: NDArray[Any], format: str, metadata: Metadata, settings: li
     blocks = {kind: np.frombuffer(block, np.uint8) for kind, block in named.items() if block}
     try:
         with quiet():
+            if format == JP2 and sys.platform != "win32":
+                return _written_and_read(pixels, settings)
             done, encoded = cv2.imencodeWithMetadata(
                 SUFFIX_OF_FORMAT[format], np.ascontiguousarray(pixels), [*blocks], [*blocks.values()], settings
             )
     except (cv2.error, MemoryError) as e:
         raise ImageError(f"cannot be encoded as {format}: {_reason(e)}") from e
     if not done or len(encoded) == 0:
-        height, width = pixels.shape[:2]
-        raise ImageFormatError(f"cannot be encoded as {format} with {width}x{height} pixels: write a PNG")
+        raise _wrong_size(pixels, format)
     data: bytes = encoded.tobytes()
     return data
+
+
+def _written_and_read(pixels: NDArray[Any], settings: list[int]) -> bytes:
+    """Encode a JPEG 2000 by way of a file in a folder of our own.
+
+    In memory, OpenCV would do so by way of a file in /tmp, which everyone may read and which stays there if it fails.
+    """
+    with temporary_folder("cae-run-") as folder:
+        path = folder / f"a{SUFFIX_OF_FORMAT[JP2]}"
+        if not cv2.imwrite(str(path), pixels, settings):
+            raise _wrong_size(pixels, JP2)
+        return path.read_bytes()
+
+
+def _wrong_size(pixels: NDArray[Any], format: str) -> ImageFormatError:
+    height, width = pixels.shape[:2]
+    return ImageFormatError(f"cannot be encoded as {format} with {width}x{height} pixels: write a PNG")
 
 
 def is_lossy(data: bytes) -> bool:

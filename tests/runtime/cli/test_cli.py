@@ -345,3 +345,18 @@ def test_video_options_for_images_alone_give_a_note(cae_run: Command, tmp_path: 
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     done = cae_run("a.png", "-o", "out", "--codec", "h265", cwd=tmp_path)
     assert (done.returncode, b"those of videos, and there are only images" in done.stderr) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (" https://user:hidden@127.0.0.1:9/a.png", "-o", "out"),
+        ("memory://user:hidden@/a.png", "-o", "out"),
+        ("a.png", "-o", "out", "--ext", "https://user:hidden@host/a"),
+    ],
+)
+def test_a_password_in_a_wrong_place_is_not_shown(cae_run: Command, tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = cae_run(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert b"***@" in done.stderr
+    assert b"hidden" not in done.stderr

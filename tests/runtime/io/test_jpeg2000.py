@@ -6,7 +6,10 @@ import io
 import json
 import struct
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -196,3 +199,22 @@ def test_many_coding_styles_are_parsed_quickly(monkeypatch: pytest.MonkeyPatch) 
     different = b"".join(style[:6] + struct.pack(">H", 1 + number) + style[8:] for number in range(300))
     with pytest.raises(ImageError, match="more than 256 coding styles"):
         decode(stream[:at] + different + stream[at + 14 :])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="OpenCV writes its temporary file itself there")
+@pytest.mark.parametrize("side", [64, 20])  # OpenCV cannot write small ones
+def test_files_on_the_way_lie_in_a_private_folder_that_goes(
+    side: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, folders = cv2.imwrite, []
+
+    def seen(path: str, *more: object) -> bool:
+        folders.append((Path(path).parent.parent, Path(path).parent.stat().st_mode & 0o777))
+        return bool(write(path, *more))
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(cv2, "imwrite", seen)
+    with pytest.raises(ImageError, match="cannot be encoded as JPEG 2000 with 20x20") if side == 20 else nullcontext():
+        encode(decode(cv2.imencode(".png", np.zeros((side, side, 3), np.uint8))[1].tobytes()), JP2)
+    assert folders == [(tmp_path, 0o700)]
+    assert not [*tmp_path.iterdir()]

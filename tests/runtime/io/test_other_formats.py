@@ -187,6 +187,6 @@ def test_a_file_over_a_limit_is_refused_with_the_limit() -> None:
         with pytest.raises(ImageError, match="1048577x1 pixels: the limit is 1048576 pixels per side"):
             read(data)
     wide = decode(png(rows_of(np.zeros((1, 70_000, 1), int), 8), 8, GRAY, size=(70_000, 1)))
-    for format in ("JPEG", "WebP"):
+    for format in ("JPEG", "WebP", "AVIF"):
         with pytest.raises(ImageError, match=rf"cannot be encoded as {format} with 70000x1 pixels.*write a PNG"):
             encode(wide, format)

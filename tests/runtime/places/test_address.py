@@ -110,7 +110,7 @@ def test_passwords_are_never_shown(text: str, shown: str) -> None:
         "rtsp://user:a secret b@host/a",
         "user:secret@host/a.png", "user:secret@host:554", "user:secret@[::1]:554/a", "rtsp//user:secret@host/a",
         "rtsp/user:secret@host/a", "https://host/a#token=secret", "https://host/a;token=secret",
-        "a.png;password=secret",
+        "a.png;password=secret", r"https:\user:secret@host\a.png",
         "https://host/a?id=1#x;access_token=secret", "https://host/a?secret=", "https://host/a?secret==",
     ],
 )  # fmt: skip

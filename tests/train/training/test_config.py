@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -152,3 +153,21 @@ def test_the_old_setting_for_vgg16_weights_is_read() -> None:
     old = {**TrainConfig(arch="vgg16", model={"layers": 4}).to_dict(), "vgg16_weights": "vgg16.pth"}
     assert TrainConfig.from_dict(old).model == {"layers": 4, "weights": "vgg16.pth"}
     assert TrainConfig.from_dict({**TrainConfig().to_dict(), "vgg16_weights": ""}) == TrainConfig()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes among files here")
+def test_a_named_pipe_that_nothing_is_written_to_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "c.toml")
+    with pytest.raises(ConfigError, match=r"c\.toml. is a named pipe that nothing is written to"):
+        load_toml(tmp_path / "c.toml")
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="a shell has no <(...) here")
+def test_settings_can_come_from_another_command() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"epochs = 3\n")
+    os.close(writer)
+    try:
+        assert load_toml(Path(f"/dev/fd/{reader}")) == {"epochs": 3}
+    finally:
+        os.close(reader)
