@@ -83,7 +83,5 @@ def _memory() -> str | None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault(
-        "OMP_NUM_THREADS", "1"
-    )  # before torch is imported: its threads do not survive a fork
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: its threads do not survive a fork
     sys.exit(main())
