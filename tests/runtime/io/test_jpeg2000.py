@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import cv2
 import imagecodecs
@@ -208,7 +209,7 @@ def test_files_on_the_way_lie_in_a_private_folder_that_goes(
 ) -> None:
     write, folders = cv2.imwrite, []
 
-    def seen(path: str, *more: object) -> bool:
+    def seen(path: str, *more: Any) -> bool:
         folders.append((Path(path).parent.parent, Path(path).parent.stat().st_mode & 0o777))
         return bool(write(path, *more))
 
