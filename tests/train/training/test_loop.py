@@ -104,6 +104,18 @@ def test_drawing_curves_takes_a_small_share_of_the_time_and_misses_no_epoch(
     assert seen == drawn
 
 
+def test_a_run_that_fails_leaves_the_curves_of_all_its_epochs(
+    settings: Settings, run: Run, tmp_path: Path, stop_at: StopAt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(cae_train.training.run_folder, "DRAWING_SHARE", 1e-9)
+    monkeypatch.setattr(cae_train.training.run_folder, "draw_curves", lambda _, rows: seen.append(len(rows)))
+    fails = stop_at(13, TrainingError("diverged"))
+    with pytest.raises(TrainingError, match="diverged"):
+        run(settings(epochs=4, epoch_crops=64, batch=16), tmp_path / "run", callbacks=[fails])
+    assert seen == [1, 3]
+
+
 def test_model_pt_is_the_best_epoch_and_says_so(finished: Path, settings: Settings) -> None:
     loaded = load_model(finished / "model.pt")
     best = max(rows_of(finished), key=lambda row: float(row["val_psnr"]))

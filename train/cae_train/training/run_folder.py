@@ -130,7 +130,7 @@ class RunFolder(Callback):
         training: Training = pl_module  # type: ignore[assignment]
         if isinstance(exception, (KeyboardInterrupt, SystemExit)):  # Lightning makes a SystemExit of SIGTERM
             self.keep(trainer, training)
-            self._draw(trainer.is_global_zero)
+        self._draw(trainer.is_global_zero and not isinstance(exception, OSError))  # which may be of a full disk
 
     def keep(self, trainer: Trainer, training: Training) -> None:
         """Save the current weights if no epoch has ended."""
