@@ -42,6 +42,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no bias": SMALL | {"bias": False},
     "convolution as head": SMALL | {"head": "conv"},
     "depthwise": SMALL | {"block": "depthwise", "last": "residual"},
+    "dense, depthwise around the code": SMALL | {"code_block": "depthwise", "code_kernel": 5, "last": "residual"},
     "depthwise and plain": SMALL | {"block": "depthwise", "expansion": 3},
 }
 

@@ -94,7 +94,7 @@ def test_the_checksums_of_the_data_sets_are_distinct() -> None:
     sums = [each[name] for data in (MNIST, FASHION_MNIST) for each in (data.packed, data.content) for name in COUNTS]
     assert len(set(sums)) == 8
     assert {len(text) for text in sums} == {32}
-    assert DATASETS.keys() == {"cifar10", "mnist", "fashion-mnist", "patterns", "synthetic"}
+    assert DATASETS.keys() == {"cifar10", "mnist", "fashion-mnist", "patterns", "swatches", "synthetic"}
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -19,11 +19,21 @@ from cae_train.models.skip_blocks import Branches, SubPixels
 from cae_train.training.optimization.losses import mse
 
 SMALL = {"widths": (16, 32), "down_blocks": (1, 1), "up_blocks": (1,)}
-COMBINATIONS: list[dict[str, Any]] = [dict(zip(CHOICES, values, strict=True)) for values in product(*CHOICES.values())]
+OF_CODE = ("code_block", "code_kernel")  # combined with `block` alone, not with all others
+COMBINATIONS: list[dict[str, Any]] = [
+    dict(zip(names, values, strict=True))
+    for names in ([name for name in CHOICES if name not in OF_CODE], ["block", *OF_CODE])
+    for values in product(*(CHOICES[name] for name in names))
+]
 COMBINATIONS = [
     options
     for options in COMBINATIONS
-    if options["stem"] >= options["entry"] and not (options["block"] == "depthwise" and options["branches"])
+    if options.get("stem", 4) >= options.get("entry", 2)
+    and not (options["block"] == "depthwise" and options.get("branches"))
+    and not (
+        options.get("code_kernel") == 5
+        and (options["code_block"] if options["code_block"] != "same" else options["block"]) != "depthwise"
+    )
 ]
 DEPTHWISE = {"block": "depthwise", "last": "residual"}
 
@@ -111,6 +121,9 @@ def test_skip_has_the_documented_cost() -> None:
         ({"widths": (32, 32), "down_blocks": (0, 5), "up_blocks": (3,), "stem": 2}, 47_811, 5.67),
         ({"widths": (48, 96), "down_blocks": (4, 8), "up_blocks": (8,)}, 476_499, 52.56),
         ({"widths": (32, 64), "down_blocks": (3, 6), "up_blocks": (6,), "expansion": 1.5}, 131_667, 14.32),
+        ({"widths": (32, 64), "down_blocks": (3, 6), "up_blocks": (6,), "code_kernel": 5}, 181_443, 19.36),
+        ({"down_blocks": (1, 8), "up_blocks": (1,), "block": "residual", "code_block": "depthwise"}, 198_371, 19.49),
+        ({"down_blocks": (3, 2), "up_blocks": (6,), "code_block": "residual"}, 209_731, 21.23),
     ],
 )
 def test_depthwise_blocks_have_the_documented_weights_and_cost(
@@ -211,8 +224,8 @@ def test_options_rebuild_the_network() -> None:
     options = {"widths": [16, 32], "down_blocks": [0, 2], "up_blocks": [1]}
     network = build("skip", options)
     assert options_of(network) == {
-        **options, "block": "residual", "last": "plain", "expansion": 2.0, "entry": 2, "stem": 4, "up": "subpixel",
-        "head": "transposed", "branches": False, "bias": True,
+        **options, "block": "residual", "code_block": "same", "code_kernel": 3, "last": "plain", "expansion": 2.0,
+        "entry": 2, "stem": 4, "up": "subpixel", "head": "transposed", "branches": False, "bias": True,
     }  # fmt: skip
     assert network.stride == 4
     build("skip", options_of(network)).load_state_dict(network.state_dict())
@@ -238,6 +251,11 @@ def test_options_rebuild_the_network() -> None:
         ({"depth": 3}, "'depth'"),
         ({"block": "dense"}, "block is 'dense': choose from residual, plain, depthwise"),
         ({"block": ["plain"]}, "block is "),
+        ({"code_block": "dense"}, "code_block is 'dense': choose from same, residual, plain, depthwise"),
+        ({"block": "depthwise", "code_kernel": 7}, "code_kernel is 7: choose from 3, 5"),
+        ({"code_kernel": 5}, "code_kernel is 5: only block depthwise"),
+        ({"block": "depthwise", "code_block": "plain", "code_kernel": 5}, "code_kernel is 5: only block depthwise"),
+        ({"code_block": "depthwise", "branches": True}, "branches is True: depthwise blocks"),
         ({"last": "first"}, "last is 'first': choose from plain, residual"),
         ({"entry": 3}, "entry is 3: choose from 2, 4"),
         ({"entry": 2.0}, "entry is 2.0: choose from 2, 4"),

@@ -47,7 +47,8 @@ def command(
     data: Annotated[
         list[str] | None,
         _option(
-            "cifar10, mnist, fashion-mnist, patterns, synthetic, or a folder of photographs. Repeat to mix several.",
+            "cifar10, mnist, fashion-mnist, patterns, swatches, synthetic, or a folder of photographs. Repeat to mix "
+            "several.",
             DEFAULTS.data,
         ),
     ] = None,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cae_train.data.cifar10 import find_cifar10, load_cifar10
 from cae_train.data.mnist import FASHION_MNIST, MNIST, SIDE
 from cae_train.data.patterns import load_patterns
+from cae_train.data.swatches import load_swatches
 from cae_train.data.synthetic import load_synthetic
 
 Images = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]  # each H x W x 3, RGB, or H x W x 1, gray
@@ -58,6 +59,9 @@ DATASETS: dict[str, DataSet] = {
     ),
     "patterns": DataSet(
         lambda _data_dir: (load_patterns(), ()), None, 3, "drawn meshes, weaves, gratings and dithering, 256x256, color"
+    ),
+    "swatches": DataSet(
+        lambda _data_dir: (load_swatches(), ()), None, 3, "drawn charts of flat, mostly saturated colors, 256x256"
     ),
     "synthetic": DataSet(
         lambda _data_dir: (load_synthetic(), ()), None, 3, "synthetic shapes, text and line art, 256x256, color"

@@ -23,14 +23,15 @@ class DepthwiseBlock(nn.Module):
         width: C.
         bias: whether the convolutions have biases.
         expansion: channels between a and b, in multiples of C.
+        kernel: side of d's kernels, odd.
     """
 
-    def __init__(self, width: int, bias: bool = True, expansion: float = 2.0) -> None:
+    def __init__(self, width: int, bias: bool = True, expansion: float = 2.0, kernel: int = 3) -> None:
         super().__init__()
         inside = int(width * expansion)
         self.a = nn.Conv2d(width, inside, 1, bias=bias)
         self.relu = nn.ReLU()
-        self.d = nn.Conv2d(inside, inside, 3, padding=1, groups=inside, bias=bias)
+        self.d = nn.Conv2d(inside, inside, kernel, padding=kernel // 2, groups=inside, bias=bias)
         self.relu2 = nn.ReLU()
         self.b = nn.Conv2d(inside, width, 1, bias=bias)
 
@@ -47,8 +48,8 @@ class DepthwiseBlock(nn.Module):
 class PlainDepthwiseBlock(DepthwiseBlock):
     """ReLU(b(ReLU(d(ReLU(a(x)))))), N x C x H x W in and out: nothing is added."""
 
-    def __init__(self, width: int, bias: bool = True, expansion: float = 2.0) -> None:
-        super().__init__(width, bias, expansion)
+    def __init__(self, width: int, bias: bool = True, expansion: float = 2.0, kernel: int = 3) -> None:
+        super().__init__(width, bias, expansion, kernel)
         self.relu3 = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:

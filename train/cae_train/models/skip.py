@@ -53,6 +53,8 @@ class SkipOptions:
         up_blocks: blocks per level on the way up, 0 to 16 each, without the code's; in the order of `widths`.
         block: "residual" (x + conv(ReLU(conv(x)))), "plain" (ReLU(conv(ReLU(conv(x))))) or "depthwise"
             (x + conv1x1(ReLU(depthwise 3x3(ReLU(conv1x1(x))))), which makes deep networks cheap).
+        code_block: the same choices for the blocks of the lowest level, around the code; "same" is what `block` says.
+        code_kernel: side of the depthwise kernels of the lowest level, 3 or 5.
         last: the last block before the head: "residual" adds its input, "plain" ends in a ReLU, which saves an addition
             in int8.
         expansion: inner channels of depthwise blocks, as a multiple of the level's: 1 to 4.
@@ -65,13 +67,15 @@ class SkipOptions:
 
     Raises:
         ConfigError: a width that is no multiple of 16, lists of different lengths, an unknown block, stem, way up or
-            head, branches or an expansion for blocks that have none.
+            head; branches, an expansion or a code_kernel of 5 for blocks that have none.
     """
 
     widths: tuple[int, ...] = (32, 64)
     down_blocks: tuple[int, ...] = (1, 2)
     up_blocks: tuple[int, ...] = (2,)
     block: str = "residual"
+    code_block: str = "same"
+    code_kernel: int = 3
     last: str = "plain"
     expansion: float = 2.0
     entry: int = 2
@@ -111,7 +115,7 @@ class SkipOptions:
             )
 
     def _check_block(self) -> None:
-        depthwise = self.block == "depthwise"
+        depthwise = "depthwise" in (self.block, self.code_kind)
         if isinstance(self.expansion, bool) or not isinstance(self.expansion, (int, float)):
             raise ConfigError(f"model option expansion is {self.expansion!r}: a number from 1 to 4 is needed")
         object.__setattr__(self, "expansion", float(self.expansion))
@@ -122,12 +126,21 @@ class SkipOptions:
             )
         if not depthwise and self.expansion != SkipOptions.expansion:
             raise ConfigError(f"model option expansion is {self.expansion:g}: only block depthwise has one")
+        if self.code_kernel != SkipOptions.code_kernel and self.code_kind != "depthwise":
+            raise ConfigError(f"model option code_kernel is {self.code_kernel}: only block depthwise has one besides 3")
         if depthwise and self.branches:
             raise ConfigError("model option branches is True: depthwise blocks have no dense 3x3 kernels to train so")
+
+    @property
+    def code_kind(self) -> str:
+        """The kind of the blocks around the code: "residual", "plain" or "depthwise"."""
+        return self.block if self.code_block == "same" else self.code_block
 
 
 CHOICES: dict[str, tuple[object, ...]] = {
     "block": ("residual", "plain", "depthwise"),
+    "code_block": ("same", "residual", "plain", "depthwise"),
+    "code_kernel": (3, 5),
     "last": ("plain", "residual"),
     "entry": (2, 4),
     "stem": (2, 4, 6, 8),
@@ -138,12 +151,13 @@ CHOICES: dict[str, tuple[object, ...]] = {
 }
 
 
-def block_of(options: SkipOptions, width: int, last: bool = False) -> nn.Module:
-    """A block of the kind that the options name; the `last` before the head is of its own kind."""
-    residual = (options.last if last else options.block) != "plain"
-    if options.block == "depthwise":
-        kind = DepthwiseBlock if residual else PlainDepthwiseBlock
-        return kind(width, options.bias, options.expansion)
+def block_of(options: SkipOptions, width: int, *, code: bool = False, last: bool = False) -> nn.Module:
+    """A block of the kind that the options name: around the `code`, or the `last` before the head, or any other."""
+    kind = options.code_kind if code else options.block
+    residual = (options.last if last else kind) != "plain"
+    if kind == "depthwise":
+        kernel = options.code_kernel if code else SkipOptions.code_kernel
+        return (DepthwiseBlock if residual else PlainDepthwiseBlock)(width, options.bias, options.expansion, kernel)
     return (ResidualBlock if residual else PlainBlock)(width, options.bias)
 
 
@@ -177,18 +191,20 @@ class Skip(Autoencoder):
         self.options = o = options or SkipOptions()
         self.stride = o.entry * 2 ** (len(o.widths) - 1)
 
-        def blocks(width: int, count: int, last: bool = False) -> nn.Sequential:
-            return nn.Sequential(*(block_of(o, width, last and left == 1) for left in range(count, 0, -1)))
+        def blocks(level: int, count: int, last: bool = False) -> nn.Sequential:
+            code = level == len(o.widths) - 1
+            return nn.Sequential(
+                *(block_of(o, o.widths[level], code=code, last=last and left == 1) for left in range(count, 0, -1))
+            )
 
         self.stem = nn.Conv2d(
             channels, o.widths[0], o.stem, stride=o.entry, padding=(o.stem - o.entry) // 2, bias=o.bias
         )
-        self.down = nn.ModuleList(blocks(w, n) for w, n in zip(o.widths, o.down_blocks, strict=True))
+        self.down = nn.ModuleList(blocks(level, count) for level, count in enumerate(o.down_blocks))
         self.reduce = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2, bias=o.bias) for a, b in pairwise(o.widths))
         sub = 4 if o.up == "subpixel" else 1
         self.expand = nn.ModuleList(nn.Conv2d(b, a * sub, 1, bias=o.bias) for a, b in pairwise(o.widths))
-        self.up = nn.ModuleList(blocks(w, n) for w, n in zip(o.widths[1:], o.up_blocks[1:], strict=False))
-        self.up.insert(0, blocks(o.widths[0], o.up_blocks[0], last=True))
+        self.up = nn.ModuleList(blocks(level, count, last=level == 0) for level, count in enumerate(o.up_blocks))
         self.join = nn.ModuleList(Join() for _ in self.up)
         self.larger = SubPixels() if o.up == "subpixel" else nn.Upsample(scale_factor=2.0, mode="nearest")
         self.head: nn.Module

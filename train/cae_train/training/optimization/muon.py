@@ -2,7 +2,7 @@
 
 Every direction of a kernel then learns at the same pace, where Adam's steps are dominated by a few. On the small
 networks here that is worth more than any change of the network: 0.5 dB after 6,000 batches at 8 KMAC/px (the rows
-`muon` of tests/benchmarks/training/models.md).
+`muon` of tests/benchmarks/training/candidates.md).
 
 Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024), with the iteration's
 coefficients from there; the scale that makes one learning rate fit both kinds of parameters, Liu et al., "Muon is
