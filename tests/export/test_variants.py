@@ -147,7 +147,7 @@ def test_both_layouts_round_the_stem_weights_equally() -> None:
 def test_quantization_aware_training_rounds_where_the_exporter_does(name: str) -> None:
     network, pairs = network_of(VARIANTS[name]), patches()
     assert isinstance(network, Skip)
-    depthwise = VARIANTS[name].get("block") == "depthwise"
+    depthwise = "depthwise" in (network.options.block, network.options.code_kind)
     graph = in_channels_last(network, pairs) if depthwise else quantized(name)
     rounding = network.folded() if VARIANTS[name].get("branches") else copy.deepcopy(network)
     places = qat.prepare(rounding)

@@ -5,8 +5,8 @@
 `hot left`: of 200 hot pixels (220 in one channel) on a dark frame of 20 with noise of sigma 3, those that still stand
 out by 20 levels. `stars`: the share of their peak that stars of 60 to 220 levels keep on such a frame, Gaussians of
 sigma 0.8 to 2 pixels; the median and the lowest tenth. `colors`: how far the mean of a flat color moves under noise of
-sigma 8, in levels, in the channel where it moves most; of 125 colors that no clipping touches the median and the
-largest.
+sigma 8, in levels, in the channel where it moves most. The table gives the median and the largest of 125 colors, none
+of which is clipped.
 """
 
 from __future__ import annotations

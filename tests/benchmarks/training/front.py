@@ -1,6 +1,6 @@
 """Draws the front of a search: the PSNR of each network against its speed, in fp32 and in int8."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,26 +23,24 @@ def on_front(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
-def draw(points: Sequence[Point], unit: str, path: Path) -> None:
+def draw(points: Sequence[Point], packaged: Collection[str], unit: str, path: Path) -> None:
     """Draw the points of both precisions side by side, with a line along each front, into a PNG."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 5.2), layout="constrained")
-    for column, precision in enumerate(("fp32", "int8")):
+    figure = Figure(figsize=(13, 6), layout="constrained")
+    for column, title in enumerate(("fp32", "int8, without training for it")):
         axes = figure.add_subplot(1, 2, column + 1)
         places = [(point.speed[column], point.psnr[column]) for point in points]
         front = on_front(places)
-        axes.plot(*zip(*(places[place] for place in front), strict=True), color="tab:blue", linewidth=1)
+        axes.plot(*zip(*(places[place] for place in front), strict=True), color="tab:blue", lw=1, label="front")
+        for kind, color in (("packaged", "tab:red"), ("on the front", "tab:blue"), ("below it", "0.6")):
+            axes.plot([], [], "o", color=color, label=kind)
         for place, (point, (speed, psnr)) in enumerate(zip(points, places, strict=True)):
-            packaged = point.name.startswith("denoise")
-            axes.plot(speed, psnr, "o", color="tab:red" if packaged else "tab:blue" if place in front else "0.6")
-            axes.annotate(
-                point.name, (speed, psnr), (5, 4), textcoords="offset points", fontsize=8,
-                fontweight="bold" if packaged else None,
-            )  # fmt: skip
-        axes.set(title=precision, xlabel=f"speed ({unit})", ylabel="PSNR on held-out patches, dB", xscale="log")
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:g}")
-        axes.margins(x=0.2)
-        axes.grid(alpha=0.3, which="both")
-    figure.savefig(path, dpi=110)
+            ours = point.name in packaged
+            axes.plot(speed, psnr, "o", color="tab:red" if ours else "tab:blue" if place in front else "0.6")
+            axes.annotate(point.name, (speed, psnr), (4, 4), textcoords="offset points", fontsize=8)
+        axes.set(title=title, xlabel=f"speed ({unit})", ylabel="PSNR on held-out patches, dB")
+        axes.margins(x=0.15)
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower left", fontsize=8)
+    figure.savefig(path, dpi=100)

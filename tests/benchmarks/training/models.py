@@ -1,4 +1,4 @@
-"""The search behind the packaged networks: candidates trained alike, then compared at their cost.
+"""Searches for networks: candidates trained alike, then compared at their cost.
 
     python -m tests.benchmarks.training.models train [NAME ...]     trains candidates that are not trained yet
     python -m tests.benchmarks.training.models table [--write]      measures the trained ones, and prints the table
@@ -27,7 +27,7 @@ LEVELS = (15, 25, 50)
 TOLERANCE = 1e-2  # between torch and onnxruntime: "plain" has activations so large that rounding shows
 HEADS = {
     "candidates": """\
-# The search behind the packaged networks
+# The search behind the dense networks
 
     python -m tests.benchmarks.training.models train
     python -m tests.benchmarks.training.models table --peer FFDNET.onnx --write
@@ -49,6 +49,9 @@ Activations of the `plain` candidates (no residual) grow without bound on some p
 Muon, the loss `psnr`, seed 0). PSNR in dB on 2048 held-out patches of data/bsd432 and data/photos: of the mixed levels,
 and of single ones. The int8 loss is that of static quantization, without training for it. Speeds are those of bare
 onnxruntime sessions on {patches} patches, two threads, the runs of a candidate's two files and FFDNet's interleaved.
+The packaged models are compared with other methods in [another table](../denoising/peers.md).
+
+![PSNR against speed](../../../assets/models/depthwise.png)
 """,
 }
 
@@ -64,6 +67,7 @@ class Search:
     steps: int
     training: dict[str, Any]
     candidates: dict[str, dict[str, Any]]
+    packaged: tuple[str, ...] = ()  # of the candidates, the networks of packaged models
 
 
 def read(search: str) -> Search:
@@ -103,10 +107,10 @@ def train_one(name: str, search: SearchName = "candidates", out: Annotated[Path,
 
     settings = read(search)
     options = settings.candidates[name]
-    training = {"batch": BATCH} | settings.training | options.pop("training", {})
+    training = settings.training | options.pop("training", {})
     config = cae_train.TrainConfig(
         data=("data/bsd432", "data/photos"), arch="skip", model=options, degrade=("gaussian:0-55",),
-        epochs=EPOCHS, epoch_crops=settings.steps // EPOCHS * BATCH, seed=0, **training,
+        epochs=EPOCHS, epoch_crops=settings.steps // EPOCHS * BATCH, batch=BATCH, seed=0, **training,
     )  # fmt: skip
     part = out / search / f"{name}.part"
     shutil.rmtree(part, ignore_errors=True)
@@ -148,6 +152,8 @@ def table(
     untrained = [name for name in settings.candidates if name not in trained]
     if write and untrained:
         raise typer.BadParameter(f"--write would drop the rows of {', '.join(untrained)}, which {runs} does not have")
+    if (write or plot) and not peer:
+        raise typer.BadParameter("--write and --plot need --peer, whose runs take turns with those of each candidate")
     rows = [measure(name, runs / name) for name in trained]
     unit = "FFDNet = 1" if peer else "Mpx/s"
     sigmas = " | ".join(f"sigma {sigma}" for sigma in LEVELS)
@@ -172,7 +178,7 @@ def table(
     if write:
         (HERE / f"{search}.md").write_text(text)
     if plot:
-        draw(points, unit, plot)
+        draw(points, settings.packaged, unit, plot)
 
 
 def measure(name: str, folder: Path) -> Row:

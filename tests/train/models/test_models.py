@@ -232,6 +232,11 @@ def test_options_rebuild_the_network() -> None:
     assert options_of(build("cae")) == {"down": "max", "up": "nearest", "batch_norm": False, "code": 128}
 
 
+def test_only_levels_with_depthwise_blocks_need_channels_for_the_expansion() -> None:
+    network = build("skip", {"widths": (16, 32), "code_block": "depthwise", "expansion": 1.5})
+    assert network.state_dict()["down.1.0.d.weight"].shape == (48, 1, 3, 3)
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -253,8 +258,11 @@ def test_options_rebuild_the_network() -> None:
         ({"block": ["plain"]}, "block is "),
         ({"code_block": "dense"}, "code_block is 'dense': choose from same, residual, plain, depthwise"),
         ({"block": "depthwise", "code_kernel": 7}, "code_kernel is 7: choose from 3, 5"),
-        ({"code_kernel": 5}, "code_kernel is 5: only block depthwise"),
-        ({"block": "depthwise", "code_block": "plain", "code_kernel": 5}, "code_kernel is 5: only block depthwise"),
+        ({"code_kernel": 5}, "code_kernel is 5: it needs depthwise blocks around the code"),
+        (
+            {"block": "depthwise", "code_block": "plain", "code_kernel": 5},
+            "code_kernel is 5: it needs depthwise blocks around the code",
+        ),
         ({"code_block": "depthwise", "branches": True}, "branches is True: depthwise blocks"),
         ({"last": "first"}, "last is 'first': choose from plain, residual"),
         ({"entry": 3}, "entry is 3: choose from 2, 4"),
@@ -267,7 +275,8 @@ def test_options_rebuild_the_network() -> None:
         ({"head": "linear"}, "head is 'linear': choose from transposed, conv"),
         ({"branches": 1}, "branches is 1: choose from False, True"),
         ({"bias": "no"}, "bias is 'no': choose from True, False"),
-        ({"expansion": 3}, "expansion is 3: only block depthwise has one"),
+        ({"expansion": 3}, "expansion is 3: it needs depthwise blocks"),
+        ({"widths": (16, 32), "block": "depthwise", "code_block": "plain", "expansion": 1.5}, r"widths \(16,\)"),
         ({"block": "depthwise", "expansion": 5}, "expansion is 5: 1 to 4 is needed"),
         ({"block": "depthwise", "expansion": 1.2}, "expansion is 1.2: 1 to 4 is needed, and multiples of 16 channels"),
         ({"block": "depthwise", "expansion": float("nan")}, "expansion is nan: 1 to 4"),

@@ -61,7 +61,7 @@ DATASETS: dict[str, DataSet] = {
         lambda _data_dir: (load_patterns(), ()), None, 3, "drawn meshes, weaves, gratings and dithering, 256x256, color"
     ),
     "swatches": DataSet(
-        lambda _data_dir: (load_swatches(), ()), None, 3, "drawn charts of flat, mostly saturated colors, 256x256"
+        lambda _data_dir: (load_swatches(), ()), None, 3, "drawn charts of flat colors, 256x256, color"
     ),
     "synthetic": DataSet(
         lambda _data_dir: (load_synthetic(), ()), None, 3, "synthetic shapes, text and line art, 256x256, color"

@@ -1,7 +1,7 @@
-"""Drawn charts of flat colors, saturated ones above all.
+"""Drawn charts of flat colors, half of them saturated.
 
-Photographs have few large areas of a pure color, so a network that learned from them alone shifts the mean of such an
-area under noise, by up to a level.
+Other pictures have few large areas of a pure color, and networks that learned from them alone shift the mean of such an
+area under noise, by up to 0.6 levels (`tests/benchmarks/denoising/dark.py`).
 """
 
 import numpy as np
@@ -11,7 +11,8 @@ from cae_train.data.synthetic import SIDE, Image
 
 PICTURES = 120
 SWATCH = 64  # pixels along a side: most patches of 32x32 see one or two colors
-SPREAD = 0.5  # of the beta distribution of each channel: below 1 prefers dark and bright channels to those between
+SPREAD = 0.5  # of the beta distribution of a saturated color's channels: below 1 prefers dark and bright ones
+INSIDE = (25, 230)  # of the other half: values that noise of sigma 8 seldom takes to black or white
 
 
 def load_swatches(seed: int = 0, count: int | None = None) -> list[Image]:
@@ -23,5 +24,7 @@ def load_swatches(seed: int = 0, count: int | None = None) -> list[Image]:
 def chart(rng: np.random.Generator) -> NDArray[np.uint8]:
     """Squares of `SWATCH` pixels, each of one color."""
     across = SIDE // SWATCH
-    colors = np.rint(255 * rng.beta(SPREAD, SPREAD, (across, across, 3))).astype(np.uint8)
-    return colors.repeat(SWATCH, 0).repeat(SWATCH, 1)
+    saturated = 255 * rng.beta(SPREAD, SPREAD, (across, across, 3))
+    others = rng.uniform(*INSIDE, saturated.shape)
+    colors = np.where(rng.random((across, across, 1)) < 0.5, saturated, others)
+    return np.rint(colors).astype(np.uint8).repeat(SWATCH, 0).repeat(SWATCH, 1)

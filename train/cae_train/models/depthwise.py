@@ -6,7 +6,7 @@
 
 With an expansion E of 2 a block has 4 C^2 + 18 C weights (5 C biases beside them), where two dense 3x3 convolutions
 have 18 C^2: with 32 channels a quarter of the multiply-adds. A network can so be three times as deep at less cost, and
-depth restores better than width does.
+depth restores better than width does. 5x5 kernels have 50 C weights in place of 18 C.
 
 Sources: the inverted residual block with a depthwise convolution between two pointwise ones, Sandler et al.
 (MobileNetV2, CVPR 2018); many cheap blocks without attention for restoring pictures, Chen et al. (NAFNet, ECCV 2022);

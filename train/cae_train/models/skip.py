@@ -11,7 +11,7 @@
 
 24.5 thousand multiply-adds a pixel. A residual block is x + conv3x3(ReLU(conv3x3(x))), a plain one
 ReLU(conv3x3(ReLU(conv3x3(x)))). With `block = "depthwise"` (`cae_train.models.depthwise`) both are made of three thin
-convolutions instead, so that many more of them fit the same cost:
+convolutions instead, so that many more of them fit the same cost, at all levels or only around the code (`code_block`):
 
     options (last = "residual" in all)                           KMAC/px   weights
     widths 32, 64; down_blocks 3, 6; up_blocks 6                    18.6   169,155
@@ -53,8 +53,9 @@ class SkipOptions:
         up_blocks: blocks per level on the way up, 0 to 16 each, without the code's; in the order of `widths`.
         block: "residual" (x + conv(ReLU(conv(x)))), "plain" (ReLU(conv(ReLU(conv(x))))) or "depthwise"
             (x + conv1x1(ReLU(depthwise 3x3(ReLU(conv1x1(x))))), which makes deep networks cheap).
-        code_block: the same choices for the blocks of the lowest level, around the code; "same" is what `block` says.
-        code_kernel: side of the depthwise kernels of the lowest level, 3 or 5.
+        code_block: kind of the blocks at the lowest level, around the code: "residual", "plain", "depthwise", or "same"
+            (as `block`).
+        code_kernel: side of the depthwise kernels at the lowest level, 3 or 5.
         last: the last block before the head: "residual" adds its input, "plain" ends in a ReLU, which saves an addition
             in int8.
         expansion: inner channels of depthwise blocks, as a multiple of the level's: 1 to 4.
@@ -119,15 +120,19 @@ class SkipOptions:
         if isinstance(self.expansion, bool) or not isinstance(self.expansion, (int, float)):
             raise ConfigError(f"model option expansion is {self.expansion!r}: a number from 1 to 4 is needed")
         object.__setattr__(self, "expansion", float(self.expansion))
-        if not 1 <= self.expansion <= 4 or any(width * self.expansion % 16 for width in self.widths):
+        kinds = [*[self.block] * (len(self.widths) - 1), self.code_kind]
+        expanded = [width for width, kind in zip(self.widths, kinds, strict=True) if kind == "depthwise"]
+        if not 1 <= self.expansion <= 4 or any(width * self.expansion % 16 for width in expanded):
             raise ConfigError(
                 f"model option expansion is {self.expansion:g}: 1 to 4 is needed, and multiples of 16 channels for "
-                f"widths {self.widths}"
+                f"widths {tuple(expanded)}"
             )
         if not depthwise and self.expansion != SkipOptions.expansion:
-            raise ConfigError(f"model option expansion is {self.expansion:g}: only block depthwise has one")
+            raise ConfigError(f"model option expansion is {self.expansion:g}: it needs depthwise blocks")
         if self.code_kernel != SkipOptions.code_kernel and self.code_kind != "depthwise":
-            raise ConfigError(f"model option code_kernel is {self.code_kernel}: only block depthwise has one besides 3")
+            raise ConfigError(
+                f"model option code_kernel is {self.code_kernel}: it needs depthwise blocks around the code"
+            )
         if depthwise and self.branches:
             raise ConfigError("model option branches is True: depthwise blocks have no dense 3x3 kernels to train so")
 
@@ -230,7 +235,7 @@ class Skip(Autoencoder):
             for module in self.modules():
                 if isinstance(module, ResidualBlock):
                     module.conv2.weight.mul_(0.1)
-                elif isinstance(module, DepthwiseBlock):
+                elif isinstance(module, DepthwiseBlock) and not isinstance(module, PlainDepthwiseBlock):
                     module.b.weight.mul_(0.1)
             for parameter in self.head.parameters():
                 parameter.mul_(0.01)

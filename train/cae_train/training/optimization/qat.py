@@ -2,8 +2,9 @@
 
 Weights are rounded to 8 bits signed per output channel, activations to 8 bits unsigned per tensor, where the exporter
 will round them: the input, and after each convolution (or the ReLU behind it). Sums, of residual blocks and of skips,
-stay in float, as does what a depthwise block adds: only the copy of a sum that a convolution reads is rounded. The last
-convolution stays in float, as it does there, and the exporter measures the ranges anew. Gradients pass straight through
+stay in float, as does what a depthwise block adds: only the copy of a sum that a convolution reads is rounded. (Files
+with channels first, which gray networks have, also round what a depthwise block adds.) The last convolution stays in
+float, as it does there, and the exporter measures the ranges anew. Gradients pass straight through
 inside the range. Only the forward pass changes: the saved weights are the float ones, while the figures of each epoch
 are those of the rounding network. (The final figure on a data set's own test part is measured on model.pt, in float.)
 
