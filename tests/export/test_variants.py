@@ -39,6 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "nearest": SMALL | {"up": "nearest"},
     "no block on the way up": SMALL | {"up_blocks": (0,)},
     "branches": SMALL | {"branches": True},
+    "branches, depthwise around the code": SMALL | {"branches": True, "code_block": "depthwise"},
     "no bias": SMALL | {"bias": False},
     "convolution as head": SMALL | {"head": "conv"},
     "depthwise": SMALL | {"block": "depthwise", "last": "residual"},

@@ -72,9 +72,9 @@ def run(
         typer.Option(
             "--model",
             "-m",
-            help="Packaged model (denoise; denoise-fast: quicker; denoise-best: slower; each with -int8: "
-            "quicker on x86 CPUs; fill) or .onnx file. Default: denoise; live, the best one that is fast enough; with "
-            "--mask and --mask-color, fill.",
+            help="Packaged model (denoise; denoise-fast for videos and large folders; denoise-best for single "
+            "photographs, slower; each with -int8: quicker on x86 CPUs; fill; cae) or .onnx file. Default: denoise; "
+            "live, the best one that is fast enough; with --mask and --mask-color, fill.",
         ),
     ] = None,
     provider: Annotated[

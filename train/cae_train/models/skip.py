@@ -63,7 +63,7 @@ class SkipOptions:
         stem: kernel size of the first convolution: 2, 4, 6 or 8, at least `entry`.
         up: "subpixel" (a 1x1 convolution makes four sub-pixels) or "nearest" (it makes one, which is repeated).
         head: "transposed" (convolution with kernel = stride) or "conv" (3x3, then depth-to-space).
-        branches: train each 3x3 convolution as a sum of branches, which are folded into one afterwards.
+        branches: train each dense 3x3 convolution as a sum of branches, which are folded into one afterwards.
         bias: whether convolutions have biases; without them, the output scales with the input.
 
     Raises:
@@ -116,7 +116,6 @@ class SkipOptions:
             )
 
     def _check_block(self) -> None:
-        depthwise = "depthwise" in (self.block, self.code_kind)
         if isinstance(self.expansion, bool) or not isinstance(self.expansion, (int, float)):
             raise ConfigError(f"model option expansion is {self.expansion!r}: a number from 1 to 4 is needed")
         object.__setattr__(self, "expansion", float(self.expansion))
@@ -125,16 +124,16 @@ class SkipOptions:
         if not 1 <= self.expansion <= 4 or any(width * self.expansion % 16 for width in expanded):
             raise ConfigError(
                 f"model option expansion is {self.expansion:g}: 1 to 4 is needed, and multiples of 16 channels for "
-                f"widths {tuple(expanded)}"
+                f"widths {', '.join(map(str, expanded))}"
             )
-        if not depthwise and self.expansion != SkipOptions.expansion:
+        if not expanded and self.expansion != SkipOptions.expansion:
             raise ConfigError(f"model option expansion is {self.expansion:g}: it needs depthwise blocks")
         if self.code_kernel != SkipOptions.code_kernel and self.code_kind != "depthwise":
             raise ConfigError(
                 f"model option code_kernel is {self.code_kernel}: it needs depthwise blocks around the code"
             )
-        if depthwise and self.branches:
-            raise ConfigError("model option branches is True: depthwise blocks have no dense 3x3 kernels to train so")
+        if self.branches and len(expanded) == len(self.widths):
+            raise ConfigError("model option branches is True: it needs dense blocks at one level or more")
 
     @property
     def code_kind(self) -> str:
