@@ -43,7 +43,8 @@ Activations of the `plain` candidates (no residual) grow without bound on some p
 # Depthwise blocks against dense ones
 
     python -m tests.benchmarks.training.models train --search depthwise
-    python -m tests.benchmarks.training.models table --search depthwise --peer FFDNET.onnx --write --plot front.png
+    python -m tests.benchmarks.training.models table --search depthwise --peer FFDNET.onnx --write \\
+        --plot assets/models/depthwise.png
 
 `skip` with the options of [depthwise.toml](depthwise.toml), {steps:,} steps of {batch} patches each (`gaussian:0-55`,
 Muon, the loss `psnr`, seed 0). PSNR in dB on 2048 held-out patches of data/bsd432 and data/photos: of the mixed levels,
