@@ -38,8 +38,8 @@ from tests.benchmarks.running.folder import resident
 OURS = ("denoise", "denoise-int8", "denoise-fast", "denoise-fast-int8", "denoise-best", "denoise-best-int8")
 SIGMA = 25
 PLACES = {  # of labels that would lie on others: points to the right and up, and which end is there
-    "denoise": (4, 9, "left"), "denoise-int8": (9, 2, "left"), "denoise-fast": (9, 2, "left"),
-    "denoise-fast-int8": (-9, -4, "right"), "denoise-best": (0, 10, "center"), "denoise-best-int8": (-9, -12, "right"),
+    "denoise": (4, 9, "left"), "denoise-int8": (9, 2, "left"), "denoise-fast": (-8, 4, "right"),
+    "denoise-fast-int8": (6, -16, "right"), "denoise-best": (0, 10, "center"), "denoise-best-int8": (-9, -12, "right"),
     "total variation (scikit-image)": (-6, 8, "right"), "Gaussian (OpenCV)": (-6, 6, "right"), "BM3D": (9, -4, "left"),
     "CDnCNN": (0, -16, "center"), "non-local means (OpenCV)": (-8, -4, "right"),
 }  # fmt: skip
