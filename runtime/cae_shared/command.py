@@ -47,7 +47,11 @@ def run_command(name: str, work: Callable[[], None], *, quiet: bool = False) -> 
             raise  # a bug of this program
         told = reason(e)
         drop_stdout()
-        sys.stderr.write(f"{name}: {told}\n")
+        try:
+            sys.stderr.write(f"{name}: {told}\n")
+            sys.stderr.flush()
+        except OSError:  # its terminal is closed
+            _discard(2)
         sys.exit(EXIT_REFUSED)
 
 
@@ -142,15 +146,19 @@ def _open_standard_streams() -> None:
 
 def drop_stdout() -> None:
     """Discard what stdout still buffers: Python would try again to write it at exit."""
-    if sys.stdout is None or sys.stdout is not sys.__stdout__:
-        return
+    if sys.stdout is not None and sys.stdout is sys.__stdout__:
+        _discard(1)
+
+
+def _discard(number: int) -> None:
+    """Make a standard stream write to nowhere: what it still buffers would make Python end with exit code 120."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
     except OSError as e:
         if e.errno == errno.EMFILE:  # no more files can be opened
-            os.close(1)
+            os.close(number)
             os.open(os.devnull, os.O_WRONLY)
         return
-    if nowhere != 1:
-        os.dup2(nowhere, 1)  # the number is never free for a file of another thread
+    if nowhere != number:
+        os.dup2(nowhere, number)  # the number is never free for a file of another thread
         os.close(nowhere)
